@@ -1,0 +1,1 @@
+"""The HTTP side: translates between the wire and the domain, and decides nothing."""

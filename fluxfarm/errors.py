@@ -1,0 +1,112 @@
+"""Every error that the domain raises, each with a stable machine code.
+
+The API turns codes into HTTP numbers (`api/errors.py`), the worker into attempts; nothing here knows of either.
+
+    FluxfarmError
+        InvalidInput            a field of a request is wrong; `details` names each
+        ModelNotFound           no such model in the catalogue
+        NotFound                no such thing, or it is another tenant's
+        Unauthenticated         no key, or one that is unknown, expired or revoked
+        Forbidden               the key is right but may not do this
+            SafetyCheckerRequired
+            TenantSuspended
+        LimitReached            try again later; carries `retry_after`
+            RateLimited, ConcurrencyLimited, QueueFull
+        Unavailable             a part the farm needs is away
+        PredictionFailed        ends one prediction with its code; trying again would not help
+        LeaseLost               somebody else may hold this prediction now; drop it
+        WorkerFault             the device, the weights or the store is broken, not the prediction
+        SettingsError           a setting is missing or wrong
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One wrong field: its dotted name, what was wrong and what is allowed, and (shortened) what was sent."""
+
+    field: str
+    message: str
+    sent: Any = None
+
+
+class FluxfarmError(Exception):
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, details: tuple[FieldError, ...] = (), retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+        self.retry_after = retry_after
+
+
+class InvalidInput(FluxfarmError):
+    code = "invalid_input"
+
+
+class ModelNotFound(FluxfarmError):
+    code = "model_not_found"
+
+
+class NotFound(FluxfarmError):
+    code = "not_found"
+
+
+class Unauthenticated(FluxfarmError):
+    code = "unauthenticated"
+
+
+class Forbidden(FluxfarmError):
+    code = "forbidden"
+
+
+class SafetyCheckerRequired(Forbidden):
+    code = "safety_checker_required"
+
+
+class TenantSuspended(Forbidden):
+    code = "tenant_suspended"
+
+
+class LimitReached(FluxfarmError):
+    code = "limit_reached"
+
+
+class RateLimited(LimitReached):
+    code = "rate_limited"
+
+
+class ConcurrencyLimited(LimitReached):
+    code = "concurrency_limited"
+
+
+class QueueFull(LimitReached):
+    code = "queue_full"
+
+
+class Unavailable(FluxfarmError):
+    code = "unavailable"
+
+
+class PredictionFailed(FluxfarmError):
+    """Ends a prediction; `reason` is the stable code its owner reads in `error.code`."""
+
+    code = "prediction_failed"
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class LeaseLost(FluxfarmError):
+    code = "lease_lost"
+
+
+class WorkerFault(FluxfarmError):
+    code = "worker_fault"
+
+
+class SettingsError(FluxfarmError):
+    code = "settings_error"

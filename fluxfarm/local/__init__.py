@@ -1,0 +1,1 @@
+"""The private servers and the supervision behind `fluxfarm up`."""

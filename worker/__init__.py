@@ -1,0 +1,1 @@
+"""The processes that pull tokens: one process, one pipeline, one device."""
