@@ -1,0 +1,214 @@
+"""May this key create this now? The slot, the fair tag and the row, in one statement of one short transaction.
+
+The limit of creates per minute is counted from the rows themselves, while the key's row is locked by the slot that was
+just taken: exact over any number of API processes, whatever becomes of Redis, and a refused create leaves no trace.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import bindparam, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session
+
+from fluxfarm.catalog import Model
+from fluxfarm.database import announce_change
+from fluxfarm.errors import (
+    ConcurrencyLimited,
+    LimitReached,
+    LimitState,
+    QueueFull,
+    RateLimited,
+    TenantSuspended,
+    Unauthenticated,
+)
+from fluxfarm.keys import Caller
+from fluxfarm.plans import Plan
+
+WINDOW_SECONDS = 60
+
+# Start-time fair queueing (Goyal, Vin and Cheng, 1996): start = max(virtual time, the tenant's last finish),
+# finish = start + cost / weight. Each part reads from the one before it, for a part that reads nothing from the
+# counter would run even when the counter refuses.
+ADMIT = text("""
+WITH slot AS (
+    UPDATE api_keys
+    SET active = active + 1
+    WHERE id = :key_id
+      AND active < max_active
+      AND revoked_at IS NULL
+      AND (expires_at IS NULL OR expires_at > clock_timestamp())
+    RETURNING id, tenant_id, active, max_active
+), tenant AS (
+    UPDATE tenants t
+    SET active = t.active + 1
+    FROM slot
+    WHERE t.id = slot.tenant_id
+      AND t.suspended_at IS NULL
+      AND (t.max_active IS NULL OR t.active < t.max_active)
+    RETURNING t.id, t.weight, t.retention_seconds, t.active, t.creates_per_minute
+), estimate AS (
+    SELECT
+        tenant.*,
+        ceil(:pixel_steps * coalesce(q.pixel_step_microseconds, :pixel_step_microseconds))::bigint AS cost,
+        greatest(
+            coalesce(q.virtual_floor, 0),
+            coalesce((
+                SELECT p.start_tag FROM predictions p
+                WHERE p.model = :model AND p.attempt > 0 AND p.status <> 'queued'
+                ORDER BY p.start_tag DESC LIMIT 1
+            ), 0)
+        ) AS virtual_time
+    FROM tenant LEFT JOIN model_queues q ON q.model = :model
+), tag AS (
+    INSERT INTO fair_tags AS f (tenant_id, model, last_finish)
+    SELECT id, :model, virtual_time + ceil(cost / weight)::bigint FROM estimate
+    ON CONFLICT (tenant_id, model) DO UPDATE
+    SET last_finish = greatest(
+        excluded.last_finish,
+        f.last_finish + (SELECT ceil(cost / weight)::bigint FROM estimate)
+    )
+    RETURNING last_finish
+), created AS (
+    INSERT INTO predictions (
+        id, tenant_id, key_id, model, version, start_tag, cost, needs_fetch, retention_seconds, request_id, traceparent
+    )
+    SELECT
+        :id, e.id, :key_id, :model, :version, tag.last_finish - ceil(e.cost / e.weight)::bigint, e.cost, :needs_fetch,
+        least(e.retention_seconds, :retention_seconds), :request_id, :traceparent
+    FROM tag, estimate e
+    RETURNING id
+), asked AS (
+    INSERT INTO prediction_inputs (prediction_id, input, plan) SELECT id, :input, :plan FROM created
+)
+SELECT slot.active, slot.max_active, e.active AS tenant_active, e.creates_per_minute AS tenant_creates_per_minute
+FROM created, slot, estimate e
+""").bindparams(bindparam("input", type_=JSONB), bindparam("plan", type_=JSONB))
+
+RECENT_OF_KEY = text("""
+SELECT count(*) AS n, extract(epoch FROM min(created_at) + interval '60 s' - clock_timestamp())::float AS reset
+FROM predictions WHERE key_id = :key_id AND created_at > clock_timestamp() - interval '60 s'
+""")
+
+RECENT_OF_TENANT = text("""
+SELECT count(*) AS n, extract(epoch FROM min(created_at) + interval '60 s' - clock_timestamp())::float AS reset
+FROM predictions WHERE tenant_id = :tenant_id AND created_at > clock_timestamp() - interval '60 s'
+""")
+
+QUEUED_OF_TENANT = text("""
+SELECT count(*) FROM (
+    SELECT FROM predictions WHERE tenant_id = :tenant_id AND model = :model AND status = 'queued' LIMIT :bound + 1
+) AS queued
+""")
+
+REFUSED = text("""
+SELECT
+    k.revoked_at IS NOT NULL OR coalesce(k.expires_at <= clock_timestamp(), false) AS ended,
+    t.suspended_at IS NOT NULL AS suspended,
+    k.active, k.max_active, t.max_active AS tenant_max_active
+FROM api_keys k JOIN tenants t ON t.id = k.tenant_id WHERE k.id = :key_id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked, by whom: validated, with its picture already stored."""
+
+    id: uuid.UUID
+    caller: Caller
+    model: Model
+    plan: Plan
+    shown_input: Mapping[str, Any]
+    request_id: str
+    traceparent: str | None = None
+    retention_seconds: int = 10 * 365 * 24 * 3600
+    """A wish to keep it shorter than the tenant's retention; the shorter one holds."""
+
+
+def admit(session: Session, request: Request, *, max_queued: int) -> LimitState:
+    """Take a slot and write the row, or refuse; a refusal must be rolled back by the caller's transaction.
+
+    Returns where the key stands afterwards.
+
+    Raises:
+        ConcurrencyLimited, RateLimited, QueueFull: with the state of the limits.
+        TenantSuspended: its tenant may not create now.
+        Unauthenticated: the key ended since it was looked up.
+
+    """
+    admitted = session.execute(ADMIT, _parameters(request)).one_or_none()
+    caller = request.caller
+    recent = session.execute(RECENT_OF_KEY, {"key_id": caller.key_id}).one()
+    if admitted is None:
+        raise _refusal(session, caller, recent.n, recent.reset)
+    state = _state(caller, recent.n, recent.reset, admitted.active, admitted.max_active)
+    if recent.n > caller.limits.creates_per_minute:
+        message = f"The key may create {caller.limits.creates_per_minute} predictions a minute."
+        raise _limited(RateLimited(message, retry_after=recent.reset), state)
+    if (most := admitted.tenant_creates_per_minute) is not None:
+        of_tenant = session.execute(RECENT_OF_TENANT, {"tenant_id": caller.tenant_id}).one()
+        if of_tenant.n > most:
+            message = f"The tenant may create {most} predictions a minute over all its keys."
+            raise _limited(RateLimited(message, retry_after=of_tenant.reset), state)
+    if admitted.tenant_active > max_queued and _queued(session, request, max_queued) > max_queued:
+        message = f"The tenant has {max_queued} predictions of {request.model.slug} waiting, the most allowed."
+        raise _limited(QueueFull(message, retry_after=10), state)
+    announce_change(
+        session, "prediction queued", prediction=request.id, model=request.model.slug, request_id=request.request_id
+    )
+    return state
+
+
+def _parameters(request: Request) -> dict[str, Any]:
+    return {
+        "id": request.id,
+        "key_id": request.caller.key_id,
+        "model": request.model.slug,
+        "version": request.model.version,
+        "pixel_steps": request.plan.pixel_steps(request.model),
+        "pixel_step_microseconds": request.model.pixel_step_microseconds,
+        "needs_fetch": request.plan.has_image,
+        "retention_seconds": request.retention_seconds,
+        "request_id": request.request_id,
+        "traceparent": request.traceparent,
+        "input": dict(request.shown_input),
+        "plan": request.plan.to_json(),
+    }
+
+
+def _queued(session: Session, request: Request, bound: int) -> int:
+    parameters = {"tenant_id": request.caller.tenant_id, "model": request.model.slug, "bound": bound}
+    return session.execute(QUEUED_OF_TENANT, parameters).scalar_one()
+
+
+def _refusal(session: Session, caller: Caller, recent: int, reset: float | None) -> Exception:
+    row = session.execute(REFUSED, {"key_id": caller.key_id}).one_or_none()
+    if row is None or row.ended:
+        return Unauthenticated("The API key was revoked or has expired.")
+    if row.suspended:
+        return TenantSuspended("The tenant of this key is suspended; it may not create predictions now.")
+    # The new row is not there to be counted, unlike after an admission.
+    state = _state(caller, recent, reset, row.active, row.max_active)
+    if row.active >= row.max_active:
+        message = f"The key has {row.max_active} active predictions, the most allowed; wait for one to end."
+    else:
+        message = f"The tenant has {row.tenant_max_active} active predictions over all its keys, the most allowed."
+    return _limited(ConcurrencyLimited(message, retry_after=1), state)
+
+
+def _state(caller: Caller, recent: int, reset: float | None, active: int, max_active: int) -> LimitState:
+    limit = caller.limits.creates_per_minute
+    return LimitState(
+        rate_limit=limit,
+        rate_remaining=max(0, limit - recent),
+        rate_reset_seconds=max(0.0, WINDOW_SECONDS if reset is None else reset),
+        active_limit=max_active,
+        active_remaining=max(0, max_active - active),
+    )
+
+
+def _limited(error: LimitReached, state: LimitState) -> LimitReached:
+    error.limits = state
+    return error

@@ -1,0 +1,3 @@
+from fluxfarm.cli import main
+
+main()

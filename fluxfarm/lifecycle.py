@@ -1,0 +1,345 @@
+"""All writes of a prediction's status: claim, renew, complete, fail, cancel, hand back, expire.
+
+Each is one guarded statement: it names the status it moves from and, for a held prediction, the claim that holds it, so
+a worker whose lease is gone cannot write. Ending one gives its key's and tenant's slots back and corrects the tenant's
+fair tag in that same statement. Locks are taken in the order predictions, keys, tenants, each by id.
+Nothing here commits.
+"""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Text, bindparam, insert, text
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session
+
+from fluxfarm.database import announce_change
+from fluxfarm.errors import LeaseLost
+from fluxfarm.outcomes import Progress, StoredOutput
+from fluxfarm.plans import Plan
+from fluxfarm.status import Status
+from fluxfarm.tables import Output
+
+BATCH = 100
+
+CLAIM = text("""
+WITH claimed AS (
+    UPDATE predictions
+    SET status = 'processing',
+        attempt = attempt + 1,
+        claim_id = gen_random_uuid(),
+        started_at = coalesce(started_at, clock_timestamp()),
+        revision = revision + 1
+    WHERE id = (
+        SELECT p.id FROM predictions p
+        WHERE p.model = :model AND p.version = :version AND p.status = 'queued'
+          AND (:may_fetch OR NOT p.needs_fetch)
+        ORDER BY p.start_tag, p.seq
+        LIMIT 1
+        FOR NO KEY UPDATE SKIP LOCKED
+    )
+    RETURNING id, tenant_id, model, attempt, claim_id, cancel_requested, request_id, traceparent
+), leased AS (
+    INSERT INTO leases (prediction_id, claim_id, attempt, worker_id, expires_at, stage)
+    SELECT id, claim_id, attempt, :worker_id, clock_timestamp() + :lease_seconds * interval '1 s', 'claimed'
+    FROM claimed
+)
+SELECT c.*, i.plan FROM claimed c JOIN prediction_inputs i ON i.prediction_id = c.id
+""")
+
+RENEW = text("""
+UPDATE leases l
+SET expires_at = clock_timestamp() + :lease_seconds * interval '1 s',
+    stage = :stage, picture = :picture, step = :step, steps = :steps, picture_seconds = :picture_seconds
+FROM predictions p
+WHERE l.prediction_id = :id AND l.claim_id = :claim_id AND l.attempt = :attempt
+  AND p.id = l.prediction_id AND p.status = 'processing' AND p.claim_id = l.claim_id
+RETURNING p.cancel_requested
+""")
+
+# How every end goes on once `ended` has moved the rows: per key, per tenant, per tag, summed first, since
+# UPDATE … FROM subtracts only once per target row, and locked by id, for two of these may run at once.
+AFTER_END = """
+, of_key AS (
+    SELECT k.id, k.tenant_id, n.n
+    FROM api_keys k JOIN (SELECT key_id, count(*) AS n FROM ended GROUP BY key_id) n ON n.key_id = k.id
+    ORDER BY k.id FOR NO KEY UPDATE OF k
+), keys AS (
+    UPDATE api_keys k SET active = k.active - of_key.n FROM of_key WHERE k.id = of_key.id
+    RETURNING k.tenant_id, of_key.n
+), of_tenant AS (
+    SELECT t.id, t.weight, n.n
+    FROM tenants t JOIN (SELECT tenant_id, sum(n) AS n FROM keys GROUP BY tenant_id) n ON n.tenant_id = t.id
+    ORDER BY t.id FOR NO KEY UPDATE OF t
+), tenants_ AS (
+    UPDATE tenants t SET active = t.active - of_tenant.n FROM of_tenant WHERE t.id = of_tenant.id
+    RETURNING t.id, t.weight
+), corrected AS (
+    UPDATE fair_tags f
+    SET last_finish = greatest(0, f.last_finish + ceil(s.difference / s.weight)::bigint)
+    FROM (
+        SELECT e.tenant_id, e.model, t.weight, sum(e.actual - e.cost) AS difference
+        FROM ended e JOIN tenants_ t ON t.id = e.tenant_id
+        GROUP BY e.tenant_id, e.model, t.weight
+    ) s
+    WHERE f.tenant_id = s.tenant_id AND f.model = s.model AND s.difference <> 0
+), unleased AS (
+    DELETE FROM leases l USING ended e WHERE l.prediction_id = e.id
+), result AS (
+    INSERT INTO prediction_results (prediction_id, error_code, error_message, device_microseconds, notices)
+    SELECT id, :error_code, :error_message, actual, :notices FROM ended
+)
+SELECT id, model, request_id, attempt FROM ended
+"""
+
+ENDED_COLUMNS = "id, key_id, tenant_id, model, cost, request_id, attempt"
+ENDING = """
+    status = :status,
+    completed_at = clock_timestamp(),
+    expires_at = clock_timestamp() + retention_seconds * interval '1 s',
+    revision = revision + 1
+"""
+NOTICES = bindparam("notices", type_=ARRAY(Text))
+
+END_HELD = text(f"""
+WITH ended AS (
+    UPDATE predictions SET {ENDING}
+    WHERE id = :id AND status = 'processing' AND claim_id = :claim_id AND attempt = :attempt
+    RETURNING {ENDED_COLUMNS}, cast(:actual AS bigint) AS actual
+)
+""" + AFTER_END).bindparams(NOTICES)  # fmt: skip
+
+END_QUEUED = text(f"""
+WITH ended AS (
+    UPDATE predictions SET {ENDING}
+    WHERE id = :id AND tenant_id = :tenant_id AND status = 'queued'
+    RETURNING {ENDED_COLUMNS}, 0::bigint AS actual
+)
+""" + AFTER_END).bindparams(NOTICES)  # fmt: skip
+
+MARK_CANCEL = text("""
+UPDATE predictions SET cancel_requested = true, revision = revision + (NOT cancel_requested)::int
+WHERE id = :id AND tenant_id = :tenant_id AND status = 'processing'
+RETURNING id
+""")
+
+HAND_BACK = text("""
+WITH back AS (
+    UPDATE predictions
+    SET status = 'queued', claim_id = NULL, lost = lost + :lost, revision = revision + 1
+    WHERE id = :id AND status = 'processing' AND claim_id = :claim_id AND attempt = :attempt
+    RETURNING id, model, request_id, attempt
+), unleased AS (
+    DELETE FROM leases l USING back WHERE l.prediction_id = back.id
+)
+SELECT * FROM back
+""")
+
+EXPIRE = text("""
+WITH picked AS (
+    SELECT p.id, p.lost + 1 AS lost
+    FROM leases l JOIN predictions p ON p.id = l.prediction_id
+    WHERE l.expires_at < clock_timestamp() AND p.status = 'processing' AND p.claim_id = l.claim_id
+      AND p.lost + 1 < :max_attempts AND NOT p.cancel_requested
+    ORDER BY p.id LIMIT :batch
+    FOR NO KEY UPDATE OF p, l SKIP LOCKED
+), back AS (
+    UPDATE predictions p
+    SET status = 'queued', claim_id = NULL, lost = picked.lost, revision = revision + 1
+    FROM picked WHERE p.id = picked.id
+    RETURNING p.id, p.model, p.request_id, p.attempt
+), unleased AS (
+    DELETE FROM leases l USING back WHERE l.prediction_id = back.id
+)
+SELECT * FROM back
+""")
+
+
+def _end_many(pick: str, actual: str, *, lock: str = "p") -> Any:
+    """An end of up to `:batch` rows that `pick` chooses; `actual` is what each cost the device."""
+    return text(f"""
+    WITH picked AS (
+        {pick} ORDER BY p.id LIMIT :batch FOR NO KEY UPDATE OF {lock} SKIP LOCKED
+    ), ended AS (
+        UPDATE predictions p SET {ENDING.replace("retention", "p.retention").replace("= revision", "= p.revision")}
+        FROM picked WHERE p.id = picked.id
+        RETURNING {", ".join("p." + column for column in ENDED_COLUMNS.split(", "))}, {actual} AS actual
+    )
+    """ + AFTER_END).bindparams(NOTICES)  # fmt: skip
+
+
+# What a lost attempt cost the device is not known: the estimate stands. The lease is locked too, so that a renewal that
+# comes in between is seen.
+EXPIRED_LEASES = """
+SELECT p.id FROM leases l JOIN predictions p ON p.id = l.prediction_id
+WHERE l.expires_at < clock_timestamp() AND p.status = 'processing' AND p.claim_id = l.claim_id
+"""
+END_LOST = _end_many(
+    EXPIRED_LEASES + "AND p.lost + 1 >= :max_attempts AND NOT p.cancel_requested", "p.cost", lock="p, l"
+)
+END_LOST_CANCELLED = _end_many(EXPIRED_LEASES + "AND p.cancel_requested", "p.cost", lock="p, l")
+END_OVERDUE = _end_many(
+    "SELECT p.id FROM predictions p WHERE p.status = 'queued'"
+    " AND p.created_at < clock_timestamp() - :seconds * interval '1 s'",
+    "0::bigint",
+)
+END_WITHDRAWN = _end_many(
+    "SELECT p.id FROM predictions p WHERE p.status = 'queued' AND p.model <> ALL(:models)", "0::bigint"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A prediction that this worker holds; the claim id and the attempt are its fence."""
+
+    id: uuid.UUID
+    tenant_id: uuid.UUID
+    model: str
+    attempt: int
+    claim_id: uuid.UUID
+    cancel_requested: bool
+    request_id: str
+    traceparent: str | None
+    plan: Plan
+
+    @property
+    def fence(self) -> dict[str, Any]:
+        return {"id": self.id, "claim_id": self.claim_id, "attempt": self.attempt}
+
+
+def claim(
+    session: Session, *, model: str, version: str, worker_id: uuid.UUID, lease_seconds: float, may_fetch: bool = True
+) -> Claimed | None:
+    """Take the fairest queued prediction of a model, with a lease; None if there is none.
+
+    Without `may_fetch`, predictions whose input picture must first be fetched are left alone.
+    """
+    parameters = {
+        "model": model,
+        "version": version,
+        "worker_id": worker_id,
+        "lease_seconds": lease_seconds,
+        "may_fetch": may_fetch,
+    }
+    row = session.execute(CLAIM, parameters).one_or_none()
+    if row is None:
+        return None
+    fields = {**row._mapping, "plan": Plan.from_json(row.plan)}  # noqa: SLF001 (a Row's public mapping)
+    claimed = Claimed(**fields)
+    _announce(session, "prediction claimed", claimed)
+    return claimed
+
+
+def renew(session: Session, held: Claimed, progress: Progress, lease_seconds: float) -> bool:
+    """Push the lease on and note the progress; returns whether its owner wishes to cancel.
+
+    Raises:
+        LeaseLost: this claim does not hold the prediction any more.
+
+    """
+    parameters = {**held.fence, **asdict(progress), "lease_seconds": lease_seconds}
+    row = session.execute(RENEW, parameters).one_or_none()
+    if row is None:
+        raise _lost(held)
+    return bool(row.cancel_requested)
+
+
+def complete(
+    session: Session,
+    held: Claimed,
+    outputs: Sequence[StoredOutput],
+    *,
+    device_microseconds: int,
+    notices: Sequence[str] = (),
+) -> None:
+    """End it as succeeded, with its pictures; raises `LeaseLost` if the claim is gone."""
+    _end_held(session, held, device_microseconds, _ending(Status.SUCCEEDED, notices=notices))
+    session.execute(insert(Output), [{"prediction_id": held.id, **asdict(output)} for output in outputs])
+
+
+def fail(session: Session, held: Claimed, *, code: str, message: str, device_microseconds: int) -> None:
+    """End it as failed, for its owner to read why; raises `LeaseLost` if the claim is gone."""
+    _end_held(session, held, device_microseconds, _ending(Status.FAILED, code, message))
+
+
+def cancel_held(session: Session, held: Claimed, *, device_microseconds: int) -> None:
+    """End it as its owner wished; raises `LeaseLost` if the claim is gone."""
+    _end_held(session, held, device_microseconds, _ending(Status.CANCELLED))
+
+
+def hand_back(session: Session, held: Claimed, *, lost: bool) -> None:
+    """Return it to the queue with its old tag; `lost` counts against the attempts it has.
+
+    Raises:
+        LeaseLost: this claim does not hold the prediction any more.
+
+    """
+    if session.execute(HAND_BACK, {**held.fence, "lost": int(lost)}).one_or_none() is None:
+        raise _lost(held)
+    _announce(session, "prediction handed back", held)
+
+
+def cancel(session: Session, prediction_id: uuid.UUID, tenant_id: uuid.UUID) -> bool:
+    """Cancel what waits, mark what runs; False if it had ended already or is not this tenant's."""
+    which = {"id": prediction_id, "tenant_id": tenant_id}
+    row = session.execute(END_QUEUED, {**which, **_ending(Status.CANCELLED)}).one_or_none()
+    if row is not None:
+        announce_change(session, "prediction cancelled", prediction=row.id, request_id=row.request_id)
+        return True
+    return session.execute(MARK_CANCEL, which).one_or_none() is not None
+
+
+def expire(session: Session, *, max_attempts: int) -> int:
+    """Move up to a batch of predictions whose lease ran out: back to the queue, or to their end; returns how many."""
+    limits = {"max_attempts": max_attempts, "batch": BATCH}
+    back = session.execute(EXPIRE, limits).all()
+    for row in back:
+        announce_change(session, "lease expired", prediction=row.id, attempt=row.attempt, request_id=row.request_id)
+    message = f"The workers that held it were lost {max_attempts} times."
+    lost = _many(session, END_LOST, limits, _ending(Status.FAILED, "worker_lost", message))
+    return len(back) + lost + _many(session, END_LOST_CANCELLED, {"batch": BATCH}, _ending(Status.CANCELLED))
+
+
+def fail_overdue(session: Session, *, max_queue_seconds: float) -> int:
+    """End up to a batch of predictions that waited too long; returns how many."""
+    message = f"No worker took it within {max_queue_seconds:g} seconds."
+    ending = _ending(Status.FAILED, "queue_timeout", message)
+    return _many(session, END_OVERDUE, {"seconds": max_queue_seconds, "batch": BATCH}, ending)
+
+
+def fail_withdrawn(session: Session, *, models: Sequence[str]) -> int:
+    """End up to a batch of queued predictions whose model is not served any more; returns how many."""
+    ending = _ending(Status.FAILED, "model_withdrawn", "The model is not served any more.")
+    return _many(session, END_WITHDRAWN, {"models": list(models), "batch": BATCH}, ending)
+
+
+def _end_held(session: Session, held: Claimed, device_microseconds: int, ending: Mapping[str, Any]) -> None:
+    row = session.execute(END_HELD, {**held.fence, **ending, "actual": device_microseconds}).one_or_none()
+    if row is None:
+        raise _lost(held)
+    _announce(session, f"prediction {ending['status']}", held, code=ending["error_code"])
+
+
+def _ending(
+    status: Status, code: str | None = None, message: str | None = None, notices: Sequence[str] = ()
+) -> dict[str, Any]:
+    return {"status": status.value, "error_code": code, "error_message": message, "notices": list(notices)}
+
+
+def _many(session: Session, statement: Any, limits: Mapping[str, Any], ending: Mapping[str, Any]) -> int:
+    rows = session.execute(statement, {**limits, **ending}).all()
+    for row in rows:
+        fields = {"prediction": row.id, "request_id": row.request_id, "code": ending["error_code"]}
+        announce_change(session, f"prediction {ending['status']}", **fields)
+    return len(rows)
+
+
+def _announce(session: Session, event: str, held: Claimed, **fields: Any) -> None:
+    shown = {"prediction": held.id, "model": held.model, "attempt": held.attempt, "request_id": held.request_id}
+    announce_change(session, event, **shown, **fields)
+
+
+def _lost(held: Claimed) -> LeaseLost:
+    return LeaseLost(f"The lease on prediction {held.id} (attempt {held.attempt}) is gone.")

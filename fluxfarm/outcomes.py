@@ -1,0 +1,48 @@
+"""The values that travel between worker, database and API about what a prediction has come to; no ORM rows."""
+
+from dataclasses import dataclass
+
+from fluxfarm.status import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a held prediction has come; counts start at 1 once something is done."""
+
+    stage: Stage = Stage.CLAIMED
+    picture: int = 0
+    step: int = 0
+    steps: int = 0
+    picture_seconds: float = 0.0
+    """Time spent on the present picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOutput:
+    """One picture as it lies in the store; `crop` is the part of the input picture that was kept, in its pixels."""
+
+    position: int
+    object_key: str
+    media_type: str
+    bytes: int
+    sha256: str
+    width: int
+    height: int
+    render_width: int
+    render_height: int
+    crop: dict[str, int] | None
+    seed: int
+    steps: int
+    device_microseconds: int
+    safety: str
+    safety_score: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a prediction ended, other than its pictures."""
+
+    error_code: str | None
+    error_message: str | None
+    device_microseconds: int
+    notices: tuple[str, ...]

@@ -1,0 +1,95 @@
+"""Celery's configuration and `put`: a token in a model's queue says only "there is work for this model".
+
+Losing, doubling or delaying a token is harmless, for only a claim moves a row. Each option below prevents a failure.
+"""
+
+from typing import Any
+
+import celery
+import kombu.exceptions
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from fluxfarm.breaker import AWAY, Breaker
+from fluxfarm.settings import Settings
+
+TASK = "fluxfarm.drain"
+QUEUE_PREFIX = "fluxfarm:"
+
+# A put must never hold up a create: the row is safe, and the maintenance loop puts the token again.
+PUBLISH_SECONDS = 0.5
+
+
+def queue_name(model: str) -> str:
+    return QUEUE_PREFIX + model
+
+
+def celery_app(settings: Settings, *, consumer: bool) -> celery.Celery:
+    """The Celery application; a consumer waits for the broker for ever, a publisher gives up at once."""
+    app = celery.Celery("fluxfarm", broker=settings.require_redis_url(), set_as_current=consumer)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_create_missing_queues=True,
+        # The lease is what protects work, not the broker: a token is acknowledged when it is taken.
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        # Control lives in Postgres; whoever can write to Redis must not control workers.
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_redirect_stdouts=False,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        # Without a limit, a publisher waits for ever for a connection from the pool.
+        broker_pool_acquire_timeout=2,
+        broker_connection_timeout=5 if consumer else PUBLISH_SECONDS,
+        broker_transport_options={
+            # With acknowledgements emulated, one connection cut during an acknowledgement stalls a worker for good.
+            "ack_emulation": False,
+            "health_check_interval": 10,
+            "socket_keepalive": True,
+            "socket_connect_timeout": 5 if consumer else PUBLISH_SECONDS,
+            **({} if consumer else {"socket_timeout": PUBLISH_SECONDS}),
+        },
+    )
+    return app
+
+
+class TokenQueue:
+    """Puts tokens and counts those that wait. While Redis is away both do nothing, at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._app = celery_app(settings, consumer=False)
+        self._redis: redis.Redis = redis_client(settings)
+        self._breaker = Breaker("queue", (*AWAY, kombu.exceptions.OperationalError))
+
+    def put(self, model: str, *, copies: int = 1) -> bool:
+        """Put tokens for a model, after the commit of what they tell of; False if Redis is away."""
+
+        def publish() -> bool:
+            for _ in range(copies):
+                self._app.send_task(TASK, args=[model], queue=queue_name(model), retry=False, ignore_result=True)
+            return True
+
+        return self._breaker.call(publish) or False
+
+    def waiting(self, model: str) -> int | None:
+        """How many tokens wait; None if Redis is away."""
+        found: Any = self._breaker.call(lambda: self._redis.llen(queue_name(model)))
+        return None if found is None else int(found)
+
+
+def redis_client(settings: Settings) -> redis.Redis:
+    """A client that gives up soon: everything we ask of Redis beside the broker can be done without."""
+    return redis.Redis.from_url(
+        settings.require_redis_url(),
+        socket_connect_timeout=PUBLISH_SECONDS,
+        socket_timeout=PUBLISH_SECONDS,
+        socket_keepalive=True,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=10,
+    )

@@ -1,0 +1,87 @@
+"""A sliding log of calls per minute in Redis, for reads, refused attempts and wrong keys.
+
+Creates are limited by their own rows (`admission`). While Redis is away, each process falls back to a log of its own
+with its share of the limit.
+"""
+
+import secrets
+import time
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from fluxfarm.breaker import Breaker
+
+WINDOW_SECONDS = 60
+MOST_LOCAL_LOGS = 10_000
+
+# A log, not a token bucket or GCRA: those let up to twice the limit into one minute.
+# Returns: allowed, how many are in the window, milliseconds until the oldest leaves it.
+TAKE = """
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local window = tonumber(ARGV[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - window)
+local n = redis.call('ZCARD', KEYS[1])
+local allowed = n < tonumber(ARGV[2]) and 1 or 0
+if allowed == 1 and ARGV[3] ~= '' then
+    redis.call('ZADD', KEYS[1], now, ARGV[3])
+    redis.call('PEXPIRE', KEYS[1], window)
+    n = n + 1
+end
+local oldest = redis.call('ZRANGE', KEYS[1], 0, 0, 'WITHSCORES')
+local reset = oldest[2] and (oldest[2] + window - now) or window
+return {allowed, n, reset}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The answer to one call: whether it may go on, and where the bucket stands."""
+
+    allowed: bool
+    limit: int
+    remaining: int
+    reset_seconds: float
+
+
+class RateLimiter:
+    def __init__(self, client: redis.Redis, *, processes: int) -> None:
+        self._take = client.register_script(TAKE)
+        self._breaker = Breaker("rate limits")
+        self._processes = processes
+        self._local: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def take(self, bucket: str, limit: int) -> Taken:
+        """Count one call against `limit` a minute, if there is room."""
+        return self._ask(bucket, limit, count=True)
+
+    def look(self, bucket: str, limit: int) -> Taken:
+        """Whether there is room, without counting a call."""
+        return self._ask(bucket, limit, count=False)
+
+    def _ask(self, bucket: str, limit: int, *, count: bool) -> Taken:
+        member = secrets.token_hex(8) if count else ""
+        arguments = [WINDOW_SECONDS * 1000, limit, member]
+        found: Any = self._breaker.call(lambda: self._take(keys=[f"fluxfarm:rate:{bucket}"], args=arguments))
+        if found is None:
+            return self._ask_locally(bucket, limit, count=count)
+        allowed, n, reset = (int(value) for value in found)
+        return Taken(bool(allowed), limit, max(0, limit - n), reset / 1000)
+
+    def _ask_locally(self, bucket: str, limit: int, *, count: bool) -> Taken:
+        now = time.monotonic()
+        log = self._local.setdefault(bucket, deque())
+        self._local.move_to_end(bucket)
+        if len(self._local) > MOST_LOCAL_LOGS:
+            self._local.popitem(last=False)
+        while log and log[0] <= now - WINDOW_SECONDS:
+            log.popleft()
+        share = max(1, limit // self._processes)
+        allowed = len(log) < share
+        if allowed and count:
+            log.append(now)
+        reset = log[0] + WINDOW_SECONDS - now if log else WINDOW_SECONDS
+        return Taken(allowed, share, max(0, share - len(log)), reset)

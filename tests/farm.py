@@ -1,0 +1,24 @@
+"""Shorthand for tests of the domain: put predictions in, as a caller would."""
+
+import uuid
+from typing import Any
+
+from fluxfarm import admission, inputs
+from fluxfarm.admission import Request
+from fluxfarm.catalog import Model
+from fluxfarm.database import Database
+from fluxfarm.keys import Caller
+from fluxfarm.plans import Plan
+
+
+def request(caller: Caller, model: Model, **sent: Any) -> Request:
+    order = inputs.parse(model, {"prompt": "a red circle", **sent})
+    plan = Plan.of(order, image_key=None)
+    return Request(id=uuid.uuid4(), caller=caller, model=model, plan=plan, shown_input=order.echo, request_id="test")
+
+
+def create(database: Database, caller: Caller, model: Model, *, max_queued: int = 1_000_000, **sent: Any) -> uuid.UUID:
+    asked = request(caller, model, **sent)
+    with database.session_scope() as session:
+        admission.admit(session, asked, max_queued=max_queued)
+    return asked.id

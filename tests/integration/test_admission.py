@@ -1,0 +1,179 @@
+"""Who may create, and what a refusal leaves behind: nothing."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import text
+
+from fluxfarm import keys, lifecycle, lookup
+from fluxfarm.catalog import Model
+from fluxfarm.database import Database
+from fluxfarm.errors import (
+    ConcurrencyLimited,
+    FluxfarmError,
+    QueueFull,
+    RateLimited,
+    TenantSuspended,
+    Unauthenticated,
+)
+from fluxfarm.keys import Caller
+from tests.farm import create
+
+NewCaller = Callable[..., Caller]
+
+
+def scalar(database: Database, sql: str) -> int:
+    with database.session_scope() as session:
+        return session.execute(text(sql)).scalar_one()
+
+
+def test_forty_racing_callers_get_exactly_ten_slots(database: Database, flux_dev: Model, new_caller: NewCaller) -> None:
+    caller = new_caller(max_active=10, creates_per_minute=1000)
+    barrier = threading.Barrier(40)
+    outcomes: list[str] = []
+
+    def race() -> None:
+        barrier.wait()
+        try:
+            create(database, caller, flux_dev)
+            outcomes.append("admitted")
+        except ConcurrencyLimited:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=race) for _ in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (outcomes.count("admitted"), outcomes.count("refused")) == (10, 30)
+    assert scalar(database, "SELECT active FROM api_keys") == 10
+    assert scalar(database, "SELECT active FROM tenants") == 10
+    assert scalar(database, "SELECT count(*) FROM predictions") == 10
+
+
+def test_racing_callers_never_pass_the_minute_limit(database: Database, flux_dev: Model, new_caller: NewCaller) -> None:
+    caller = new_caller(max_active=100, creates_per_minute=7)
+    barrier = threading.Barrier(20)
+
+    def race() -> None:
+        barrier.wait()
+        try:
+            create(database, caller, flux_dev)
+        except RateLimited:
+            return
+
+    threads = [threading.Thread(target=race) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert scalar(database, "SELECT count(*) FROM predictions") == 7
+    assert scalar(database, "SELECT active FROM api_keys") == 7
+
+
+def test_a_refusal_by_rate_says_when_to_come_back_and_leaves_nothing(
+    database: Database, flux_dev: Model, new_caller: NewCaller
+) -> None:
+    caller = new_caller(creates_per_minute=2)
+    first = create(database, caller, flux_dev)
+    create(database, caller, flux_dev)
+    finish = scalar(database, "SELECT last_finish FROM fair_tags")
+    with pytest.raises(RateLimited, match="2 predictions a minute") as refused:
+        create(database, caller, flux_dev)
+    assert 50 < (refused.value.retry_after or 0) <= 60
+    assert refused.value.limits is not None
+    assert refused.value.limits.rate_remaining == 0
+    assert scalar(database, "SELECT last_finish FROM fair_tags") == finish
+    assert scalar(database, "SELECT active FROM api_keys") == 2
+    with database.session_scope() as session:
+        session.execute(
+            text("UPDATE predictions SET created_at = created_at - interval '61 s' WHERE id = :id"), {"id": first}
+        )
+    create(database, caller, flux_dev)
+
+
+def test_an_ended_prediction_gives_its_slot_back(database: Database, flux_dev: Model, new_caller: NewCaller) -> None:
+    caller = new_caller(max_active=1)
+    waiting = create(database, caller, flux_dev)
+    with pytest.raises(ConcurrencyLimited) as refused:
+        create(database, caller, flux_dev)
+    assert refused.value.limits is not None
+    assert (refused.value.limits.active_limit, refused.value.limits.active_remaining) == (1, 0)
+    assert refused.value.limits.rate_remaining == 59
+    with database.session_scope() as session:
+        assert lifecycle.cancel(session, waiting, caller.tenant_id)
+    create(database, caller, flux_dev)
+
+
+def test_limits_of_the_tenant_stand_above_those_of_its_keys(
+    database: Database, flux_dev: Model, new_caller: NewCaller
+) -> None:
+    one, other = new_caller("studio"), new_caller("studio")
+    with database.session_scope() as session:
+        session.execute(text("UPDATE tenants SET max_active = 2, creates_per_minute = 3"))
+    first = create(database, one, flux_dev)
+    create(database, other, flux_dev)
+    with pytest.raises(ConcurrencyLimited, match="tenant has 2 active"):
+        create(database, one, flux_dev)
+    with database.session_scope() as session:
+        lifecycle.cancel(session, first, one.tenant_id)
+    second = create(database, one, flux_dev)
+    with database.session_scope() as session:
+        lifecycle.cancel(session, second, one.tenant_id)
+    with pytest.raises(RateLimited, match="tenant may create 3"):
+        create(database, other, flux_dev)
+    with database.session_scope() as session:
+        assert lookup.slot_drift(session) == []
+
+
+def test_a_full_queue_refuses_its_tenant_alone(database: Database, flux_dev: Model, new_caller: NewCaller) -> None:
+    greedy, modest = new_caller(), new_caller()
+    create(database, greedy, flux_dev, max_queued=2)
+    create(database, greedy, flux_dev, max_queued=2)
+    with pytest.raises(QueueFull):
+        create(database, greedy, flux_dev, max_queued=2)
+    create(database, modest, flux_dev, max_queued=2)
+    assert scalar(database, "SELECT count(*) FROM predictions") == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("UPDATE api_keys SET revoked_at = now()", Unauthenticated),
+        ("UPDATE api_keys SET expires_at = now()", Unauthenticated),
+        ("UPDATE tenants SET suspended_at = now()", TenantSuspended),
+    ],
+)
+def test_a_key_that_ended_since_its_look_up_creates_nothing(
+    database: Database, flux_dev: Model, caller: Caller, change: str, expected: type[FluxfarmError]
+) -> None:
+    with database.session_scope() as session:
+        session.execute(text(change))
+    with pytest.raises(expected):
+        create(database, caller, flux_dev)
+    assert scalar(database, "SELECT count(*) FROM predictions") == 0
+    assert scalar(database, "SELECT active FROM api_keys") == 0
+
+
+def test_keys_are_told_apart_and_end(database: Database, caller: Caller) -> None:
+    with database.session_scope() as session:
+        issued = keys.issue(session, tenant=keys.every(session)[0].tenant, name="second")
+    with database.session_scope() as session:
+        assert keys.authenticate(session, issued.key).key_id == issued.id
+        stored = session.execute(text("SELECT string_agg(k::text, '') FROM api_keys k")).scalar_one()
+        assert issued.key.split("_")[2] not in stored
+    prefix, key_id, secret, check = issued.key.split("_")
+    for wrong in (
+        "",
+        "x",
+        issued.key[:-1],
+        issued.key + "é",
+        f"{prefix}_{key_id}_{secret[::-1]}_{check}",
+    ):
+        with pytest.raises(Unauthenticated), database.session_scope() as session:
+            keys.authenticate(session, wrong)
+    with database.session_scope() as session:
+        keys.revoke(session, issued.id)
+    with pytest.raises(Unauthenticated, match="revoked"), database.session_scope() as session:
+        keys.authenticate(session, issued.key)
