@@ -6,6 +6,7 @@ The API turns codes into HTTP numbers (`api/errors.py`), the worker into attempt
         InvalidInput            a field of a request is wrong; `details` names each
         ModelNotFound           no such model in the catalogue
         NotFound                no such thing, or it is another tenant's
+        ObjectMissing           the store does not hold an object that a row names
         Unauthenticated         no key, or one that is unknown, expired or revoked
         Forbidden               the key is right but may not do this
             SafetyCheckerRequired
@@ -54,6 +55,10 @@ class NotFound(FluxfarmError):
     code = "not_found"
 
 
+class ObjectMissing(FluxfarmError):
+    code = "object_missing"
+
+
 class Unauthenticated(FluxfarmError):
     code = "unauthenticated"
 
@@ -70,8 +75,22 @@ class TenantSuspended(Forbidden):
     code = "tenant_suspended"
 
 
+@dataclass(frozen=True, slots=True)
+class LimitState:
+    """Where a key stands: creates within the sliding minute, and active predictions."""
+
+    rate_limit: int
+    rate_remaining: int
+    rate_reset_seconds: float
+    active_limit: int
+    active_remaining: int
+
+
 class LimitReached(FluxfarmError):
+    """A limit of the key, its tenant or the queue; `limits` says where the key stands, if that was looked up."""
+
     code = "limit_reached"
+    limits: LimitState | None = None
 
 
 class RateLimited(LimitReached):

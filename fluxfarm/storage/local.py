@@ -1,0 +1,132 @@
+"""Objects as files below one directory: for one machine, and for tests."""
+
+import os
+import secrets
+from collections.abc import Generator, Iterable, Iterator
+from pathlib import Path
+
+from fluxfarm.errors import ObjectMissing, Unavailable
+from fluxfarm.storage.contract import CHUNK, ObjectStore
+from fluxfarm.storage.keys import checked_key, checked_prefix
+
+ROUNDS = 10
+"""How often a write starts again because a deletion pruned its directory meanwhile."""
+
+
+class LocalStore(ObjectStore):
+    """A key is a path below `root`; names that start with a dot are writes under way, never objects."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def put(self, key: str, data: bytes, media_type: str) -> None:  # noqa: ARG002 - the row keeps the media type
+        path = self._root / checked_key(key)
+        try:
+            self._write(path, data)
+        except OSError as error:
+            raise _away("write", error) from None
+
+    def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        chunks = _chunks(self._root / checked_key(key), start, end)
+        next(chunks)  # runs as far as the open, so that a missing object raises here
+        return chunks
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            path = self._root / checked_key(key)
+            try:
+                path.unlink(missing_ok=True)
+            except (NotADirectoryError, IsADirectoryError):
+                continue  # no object can have that key here
+            except OSError as error:
+                raise _away("delete", error) from None
+            self._prune(path.parent)
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        directory = self._root / checked_prefix(prefix).rpartition("/")[0]
+        for parent, _, names in os.walk(directory, onerror=_raise_unless_gone):
+            within = Path(parent).relative_to(self._root)
+            found = ((within / name).as_posix() for name in names if not name.startswith("."))
+            yield from (key for key in found if key.startswith(prefix))
+
+    def link(self, key: str, seconds: int, *, media_type: str, filename: str | None) -> None:
+        """Nobody but the API itself can read these files."""
+
+    def _write(self, path: Path, data: bytes) -> None:
+        for _ in range(ROUNDS):
+            self._make_directory(path.parent)
+            try:
+                return _replace(path, data)
+            except FileNotFoundError:
+                continue
+        raise FileNotFoundError(2, "directories vanish while they are written to")
+
+    def _make_directory(self, directory: Path) -> None:
+        """Make it for its owner only, and make each new name durable in its parent."""
+        if directory.is_dir():
+            return
+        if directory == self._root:
+            directory.parent.mkdir(parents=True, exist_ok=True)
+        else:
+            self._make_directory(directory.parent)
+        try:
+            directory.mkdir(mode=0o700, exist_ok=True)
+            _sync(directory.parent)
+        except FileNotFoundError:
+            pass  # pruned meanwhile; the caller's open notices and starts again
+
+    def _prune(self, directory: Path) -> None:
+        """Remove the directory and its parents as long as they are empty."""
+        while directory != self._root:
+            try:
+                directory.rmdir()
+            except OSError:
+                return
+            directory = directory.parent
+
+
+def _replace(path: Path, data: bytes) -> None:
+    draft = path.with_name(f".{secrets.token_hex(16)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, for its mode
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError:
+        draft.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _chunks(path: Path, start: int, end: int | None) -> Generator[bytes, None, None]:
+    try:
+        with path.open("rb") as file:
+            yield b""
+            left = (os.fstat(file.fileno()).st_size if end is None else end) - start
+            file.seek(start)
+            while left > 0 and (chunk := file.read(min(CHUNK, left))):
+                left -= len(chunk)
+                yield chunk
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        raise ObjectMissing("the object is not in the store") from None
+    except OSError as error:
+        raise _away("read", error) from None
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise _away("list", error)
+
+
+def _away(doing: str, error: OSError) -> Unavailable:
+    return Unavailable(f"the local store could not {doing}: {error.strerror or 'input or output error'}")
