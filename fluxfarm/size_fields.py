@@ -1,0 +1,92 @@
+"""The fields by which a caller says how large a picture shall be, how they go together, and the size that they mean."""
+
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Final
+
+from fluxfarm.fields import Choice, Field, Whole, whole_number
+from fluxfarm.sizes import BY_RATIO, LARGEST, SIDE_DIVISORS, SMALLEST, STEP, Size, for_ratio, nearest_legal
+
+MATCH: Final = "match_input_image"
+CUSTOM: Final = "custom"
+SQUARE: Final = "1:1"
+
+_SIDES = {"width", "height"}
+_SIDE = Whole(SMALLEST, LARGEST, step=STEP)
+
+SIZE_FIELDS: Final = (
+    Field(
+        "aspect_ratio",
+        Choice((*BY_RATIO, MATCH, CUSTOM)),
+        f"Shape of the picture. Left out: `{MATCH}` with `image`, `{CUSTOM}` with `width` and `height`, "
+        f"else `{SQUARE}`.",
+        example="16:9",
+    ),
+    Field(
+        "megapixels",
+        Choice((*SIDE_DIVISORS,), also={1: "1", 0.25: "0.25"}),
+        "Area of the picture, about, in megapixels. No effect with `width` and `height`.",
+        default="1",
+    ),
+    Field("width", _SIDE, "Width in pixels; goes together with `height`.", example=1024),
+    Field("height", _SIDE, "Height in pixels; goes together with `width`.", example=768),
+)
+
+
+def settle_shape(sent: Mapping[str, Any], values: MutableMapping[str, Any], wrong: MutableMapping[str, str]) -> None:
+    """Put the aspect ratio in force into `values`, and what does not go together into `wrong`."""
+    given = {name for name in ("image", *_SIDES) if sent.get(name) is not None}
+    for side in _SIDES - given if given & _SIDES else ():
+        wrong[side] = "is missing: width and height go together, or leave out both"
+    for side in wrong.keys() & given & _SIDES:
+        wrong[side] += _nearest_pair(sent)
+    if "aspect_ratio" in wrong:
+        return
+    ratio = values["aspect_ratio"]
+    if ratio is None:
+        values["aspect_ratio"] = CUSTOM if given & _SIDES else MATCH if "image" in given else SQUARE
+    elif given & _SIDES and ratio != CUSTOM:
+        wrong["aspect_ratio"] = f'conflicts with width and height; leave it out, or say "{CUSTOM}"'
+    elif ratio == CUSTOM and not given & _SIDES:
+        wrong["aspect_ratio"] = f'"{CUSTOM}" needs width and height'
+    elif ratio == MATCH and "image" not in given:
+        wrong["aspect_ratio"] = f'"{MATCH}" needs an image'
+
+
+def size_rules() -> list[dict[str, Any]]:
+    """What `settle_shape` refuses, as JSON Schemas that all have to hold."""
+    whole = {"type": "integer"}
+    return [
+        {"if": _given(width=whole), "then": _given(height=whole)},
+        {"if": _given(height=whole), "then": _given(width=whole)},
+        {"if": _given(aspect_ratio={"const": CUSTOM}), "then": _given(width=whole)},
+        {"if": _given(aspect_ratio={"const": MATCH}), "then": _given(image={"type": "string"})},
+        {"not": _given(aspect_ratio={"enum": [*BY_RATIO, MATCH]}, width=whole)},
+    ]
+
+
+def size_meant(values: Mapping[str, Any]) -> Size | None:
+    """The size that settled values mean; None for that of the input picture."""
+    ratio = values["aspect_ratio"]
+    if ratio == MATCH:
+        return None
+    if ratio == CUSTOM:
+        return Size(values["width"], values["height"])
+    return for_ratio(ratio, values["megapixels"])
+
+
+def size_notices(values: Mapping[str, Any]) -> tuple[str, ...]:
+    if values["aspect_ratio"] == CUSTOM and values["megapixels"] != "1":
+        return ("megapixels has no effect together with width and height.",)
+    return ()
+
+
+def _given(**described: dict[str, Any]) -> dict[str, Any]:
+    return {"properties": described, "required": [*described]}
+
+
+def _nearest_pair(sent: Mapping[str, Any]) -> str:
+    width, height = whole_number(sent.get("width")), whole_number(sent.get("height"))
+    if width is None or height is None:
+        return ""
+    nearest = nearest_legal(width, height)
+    return f"; the nearest legal pair is width {nearest.width} and height {nearest.height}"
