@@ -22,7 +22,13 @@ class Guardian:
 
     def __init__(self) -> None:
         command = [sys.executable, "-I", "-S", str(Path(__file__).resolve())]
-        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - our own file
+        self._child = subprocess.Popen(  # noqa: S603 - our own file
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         assert self._child.stdin is not None
         self._pipe = self._child.stdin
 

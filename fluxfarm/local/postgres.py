@@ -29,6 +29,8 @@ TUNING = {
     "log_line_prefix": "",
     "log_checkpoints": "off",
 }
+PORT_LINE, STATE_LINE = 3, 7
+"""Lines of postmaster.pid, from 0."""
 ENCODING = ("--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8")
 
 
@@ -60,8 +62,12 @@ class PrivatePostgres(PrivateServer):
     def url(self) -> str:
         return f"postgresql://{NAME}:{self._password}@127.0.0.1:{self.port}/{NAME}"
 
+    @property
+    def has_data(self) -> bool:
+        return (self.data / "PG_VERSION").exists()
+
     def prepare(self) -> None:
-        if (self.data / "PG_VERSION").exists():
+        if self.has_data:
             self._refuse_foreign_data()
             stop_leftovers(self.data)
         else:
@@ -78,6 +84,8 @@ class PrivatePostgres(PrivateServer):
         return [*self._identity.prefix, self._program("postgres"), "-D", str(self.data), *options]
 
     def answers(self) -> bool:
+        if not self._says_ready():
+            return False
         try:
             with psycopg.connect(self._admin, autocommit=True) as connection:
                 where = connection.execute("SHOW data_directory").fetchone()
@@ -88,6 +96,14 @@ class PrivatePostgres(PrivateServer):
         except psycopg.OperationalError:
             return False
         return True
+
+    def _says_ready(self) -> bool:
+        """Its pid file names port and state; asking before that would fill the log with refusals."""
+        try:
+            words = (self.data / "postmaster.pid").read_text().split("\n")
+        except FileNotFoundError:
+            return False
+        return len(words) > STATE_LINE and words[PORT_LINE] == str(self.port) and words[STATE_LINE].strip() == "ready"
 
     @property
     def _admin(self) -> str:

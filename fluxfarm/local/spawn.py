@@ -18,13 +18,14 @@ def spawn(
     stop_signal: int,
     guardian: Guardian,
     output: int | IO[bytes],
+    errors: int = subprocess.STDOUT,
 ) -> subprocess.Popen[bytes]:
-    """Start `command`; its standard output and error both go to `output`, and its group has its own number."""
+    """Start `command`; its standard output goes to `output`, its errors there too unless told otherwise."""
     return subprocess.Popen(  # noqa: S603 - the words are fluxfarm's own
         ["/bin/sh", "-c", ANNOUNCE, str(int(stop_signal)), *command],
         stdin=guardian.pipe,
         stdout=output,
-        stderr=subprocess.STDOUT,
+        stderr=errors,
         env=dict(environment),
         start_new_session=True,
     )

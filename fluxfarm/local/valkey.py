@@ -20,6 +20,7 @@ save ""
 appendonly no
 maxmemory-policy noeviction
 locale-collate C
+loglevel warning
 """
 
 

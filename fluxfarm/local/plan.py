@@ -1,0 +1,101 @@
+"""What `fluxfarm up` runs, as data: the environment its parts share, and the parts themselves."""
+
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from fluxfarm.catalog import Catalog, load_catalog
+from fluxfarm.local.address import Address
+from fluxfarm.local.part import Part
+from fluxfarm.local.server import PrivateServer
+from fluxfarm.settings import Settings
+
+WORK, DOOR, SERVERS = range(3)
+"""Waves of stopping: who works, who lets in, and what both of them need."""
+HAND_BACK_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A farm that is to run: complete settings, and the environment that tells them to its parts."""
+
+    settings: Settings
+    catalog: Catalog
+    address: Address
+    environment: Mapping[str, str]
+
+    @property
+    def stand_ins(self) -> list[str]:
+        return [slug for slug, model in self.catalog.models.items() if model.weights.stand_in]
+
+
+def make_plan(environment: Mapping[str, str], settings: Settings, address: Address) -> Plan:
+    """Fill in what was not given: stand-in weights, and the address that links start with.
+
+    Raises:
+        SettingsError: the settings name models or weights that are not there.
+
+    """
+    weights = settings.weights or tuple((slug, "stand-in") for slug in settings.models)
+    settings = replace(settings, weights=weights, public_url=settings.public_url or address.url)
+    catalog = load_catalog(settings)
+    told = {
+        **environment,
+        "FLUXFARM_DATA_DIR": str(settings.data_dir),
+        "FLUXFARM_PUBLIC_URL": settings.public_url or address.url,
+        "FLUXFARM_WEIGHTS": ",".join(f"{slug}={name}" for slug, name in weights),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if all(model.weights.stand_in for model in catalog.models.values()):
+        told["HF_HUB_OFFLINE"] = "1"
+    return Plan(settings, catalog, address, told)
+
+
+def with_servers(plan: Plan, *, database_url: str, redis_url: str) -> Plan:
+    """The plan once the servers' addresses are known; the caller's PG… variables must not bend the way to a private one."""
+    kept = plan.environment
+    if plan.settings.database_url is None:
+        kept = {name: value for name, value in kept.items() if not name.startswith("PG")}
+    told = {**kept, "FLUXFARM_DATABASE_URL": database_url, "FLUXFARM_REDIS_URL": redis_url}
+    settings = replace(plan.settings, database_url=database_url, redis_url=redis_url)
+    return replace(plan, settings=settings, environment=told)
+
+
+def server_part(name: str, server: PrivateServer) -> Part:
+    return Part(
+        name,
+        server.next_command,
+        server.environment(),
+        stop_signal=server.stop_signal,
+        wave=SERVERS,
+    )
+
+
+def migration(plan: Plan) -> Part:
+    return _python("migrate", plan, "fluxfarm.cli", "migrate")
+
+
+def demo_key(plan: Plan) -> Part:
+    """Prints the new key as JSON."""
+    return _python("keys", plan, "fluxfarm.cli", "keys", "create", "--name", "demo", "--tenant", "demo", "--json")
+
+
+def parts(plan: Plan) -> list[Part]:
+    """The API, the maintenance process, and a worker for each model."""
+    gunicorn = ("-c", "python:api.gunicorn_conf", "api.wsgi:app", "--bind", plan.address.bind)
+    return [
+        replace(_python("api", plan, "gunicorn", *gunicorn), wave=DOOR),
+        _python("maintenance", plan, "worker.maintenance"),
+        *(_worker(plan, slug) for slug in plan.catalog.models),
+    ]
+
+
+def _worker(plan: Plan, slug: str) -> Part:
+    grace = plan.settings.stop_seconds + HAND_BACK_SECONDS
+    return replace(_python(f"worker:{slug}", plan, "worker", "--model", slug), grace=grace)
+
+
+def _python(name: str, plan: Plan, module: str, *words: str) -> Part:
+    command = (sys.executable, "-m", module, *words)
+    return Part(name, lambda: command, plan.environment, stop_signal=signal.SIGTERM, wave=WORK)
