@@ -131,6 +131,6 @@ def test_small_weights_by_example() -> None:
 
 
 @repeatable
-@given(legal_sides, legal_sides)
-def test_full_weights_draw_what_was_asked_for(width: int, height: int) -> None:
-    assert render_size(Size(width, height), 1024) == Size(width, height)
+@given(legal_sides, legal_sides, st.integers(1024, 4096))
+def test_full_weights_draw_what_was_asked_for(width: int, height: int, native_side: int) -> None:
+    assert render_size(Size(width, height), native_side) == Size(width, height)
