@@ -13,10 +13,10 @@ from pathlib import Path
 import click
 
 from fluxfarm.errors import FluxfarmError, Unavailable
-from fluxfarm.local import RunningFarm, plan
+from fluxfarm.local import plan
 from fluxfarm.local.address import find_address
 from fluxfarm.local.lines import Lines
-from fluxfarm.local.lock import announce, only_one
+from fluxfarm.local.running import RunningFarm, announce, only_one
 from fluxfarm.local.plan import Plan
 from fluxfarm.local.postgres import PrivatePostgres
 from fluxfarm.local.private_files import private_directory, write_private

@@ -1,5 +1,1 @@
 """The private servers and the supervision behind `fluxfarm up`."""
-
-from fluxfarm.local.lock import RunningFarm, running
-
-__all__ = ["RunningFarm", "running"]

@@ -53,7 +53,7 @@ def make_plan(environment: Mapping[str, str], settings: Settings, address: Addre
 
 
 def with_servers(plan: Plan, *, database_url: str, redis_url: str) -> Plan:
-    """The plan once the servers' addresses are known; the caller's PG… variables must not bend the way to a private one."""
+    """The plan once the servers' addresses are known; a caller's PG… variables must not bend the way there."""
     kept = plan.environment
     if plan.settings.database_url is None:
         kept = {name: value for name, value in kept.items() if not name.startswith("PG")}
