@@ -1,0 +1,151 @@
+"""The one door to torch: what a worker asks of a pipeline, and `load`, which imports the module that knows how.
+
+Nothing here imports torch, so that the rest of the worker starts fast and is tested without it.
+"""
+
+import importlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from fluxfarm.catalog import Model
+from fluxfarm.errors import WorkerFault
+from fluxfarm.settings import Settings
+from fluxfarm.status import Stage
+
+if TYPE_CHECKING:
+    from worker.pipelines.safety import SafetyChecker
+
+Pixels = NDArray[np.uint8]
+"""One picture: height x width x 3, sRGB."""
+
+STAND_IN = "stand-in"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceOptions:
+    """Where and how a pipeline runs; the words are those of the settings of the same names."""
+
+    device: str = "auto"
+    dtype: str = "auto"
+    offload: str = "none"
+    compile: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        return cls(settings.device, settings.dtype, settings.offload, settings.compile)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RenderOrder:
+    """What to draw: one picture per seed; `image`, if any, is already width x height."""
+
+    prompt: str
+    seeds: tuple[int, ...]
+    width: int
+    height: int
+    steps: int
+    guidance: float
+    image: Image | None = None
+    prompt_strength: float = 0.8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rendered:
+    index: int
+    seed: int
+    pixels: Pixels
+    seconds: float
+    """Time on the device's thread; the first picture's includes the encoding of the prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Which of the blocking labels fits a picture best, how well, and whether that blocks it."""
+
+    label: str
+    score: float
+    blocked: bool
+
+
+class Watch(Protocol):
+    """Hears how a render advances, and may stop it by raising anything that is not a `RuntimeError` (torch's own)."""
+
+    def stage(self, stage: Stage) -> None:
+        """`stage` begins: ENCODE_PROMPT once, then STEP and DECODE for each picture."""
+
+    def step(self, picture: int, step: int, steps: int) -> None:
+        """Denoising step `step` of `steps`, from 1, of picture `picture`, from 0, is done."""
+
+
+class Pipeline(Protocol):
+    """Loaded weights on one device; driven by one thread at a time."""
+
+    device: str
+
+    def warm(self) -> None:
+        """Draw something small and forget it, so that the first caller doesn't wait for compilation and allocation."""
+
+    def prompt_notice(self, prompt: str) -> str | None:
+        """One sentence if the text encoders will not see all of the prompt."""
+
+    def render(self, order: RenderOrder, watch: Watch) -> Iterator[Rendered]:
+        """Draw the pictures one after the other, each handed out as soon as it is done.
+
+        A picture depends on its own seed alone, not on its place among the others. Whatever `watch` raises ends the
+        render at once and leaves the pipeline usable.
+
+        Raises:
+            PredictionFailed: these weights cannot draw this size.
+            WorkerFault: the device or the weights failed.
+
+        """
+
+
+def load(model: Model, options: DeviceOptions, cache: Path) -> Pipeline:
+    """Load a model's weights onto its device; stand-in weights are built under `cache` first.
+
+    Raises:
+        WorkerFault: the weights are missing or wrong, or the device is missing or too small.
+
+    """
+    location = model.weights.location
+    if location == STAND_IN:
+        location = str(_build_stand_in(cache / f"{STAND_IN}-{model.weights.revision}"))
+    loaded: Pipeline = _import(model.pipeline).load(model, options, location)
+    return loaded
+
+
+def load_safety_checker(location: str, *, labels: tuple[str, ...], threshold: float) -> "SafetyChecker":
+    """Load a transformers image classifier from a directory or the hub; it runs on the CPU.
+
+    Raises:
+        WorkerFault: it is missing or wrong, or does not know one of the labels.
+
+    """
+    checker: SafetyChecker = _import("worker.pipelines.safety").load(location, labels=labels, threshold=threshold)
+    return checker
+
+
+def _build_stand_in(directory: Path) -> Path:
+    try:
+        _import("worker.pipelines.stand_in").build(directory)
+    except OSError as error:
+        raise WorkerFault(f"The stand-in weights cannot be written to {directory}: {error}") from error
+    return directory
+
+
+def _import(name: str) -> Any:
+    # Both say on import which of their parts are missing, and quote prompts when they cut them.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise WorkerFault(f"The module {name} cannot be imported: {error}") from error

@@ -1,0 +1,296 @@
+"""FLUX.1 through diffusers: text to picture and picture to picture over the same weights.
+
+Noise is drawn on the CPU whatever the device, so that a seed means the same noise on every machine.
+"""
+
+import copy
+import re
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from diffusers import FluxImg2ImgPipeline, FluxPipeline
+from huggingface_hub.constants import HF_HUB_OFFLINE
+from safetensors import SafetensorError
+from transformers import CLIPTextModel, T5EncoderModel
+
+from fluxfarm.catalog import Model
+from fluxfarm.errors import PredictionFailed, WorkerFault
+from fluxfarm.status import Stage
+from worker.pipelines import DeviceOptions, Pixels, Rendered, RenderOrder, Watch
+
+LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
+PATCH = 2
+"""Latents are packed into patches of 2 x 2."""
+
+diffusers.utils.logging.disable_progress_bar()
+transformers.utils.logging.disable_progress_bar()
+# As warnings they quote the prompt that they cut, and prompts are not for logs.
+diffusers.utils.logging.set_verbosity_error()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conditions:
+    """What all pictures of an order share: the encoded prompt, and the encoded picture they start from, if any."""
+
+    prompt: torch.Tensor
+    pooled: torch.Tensor
+    start: Any = None
+    """A distribution over latents; each seed draws its own."""
+
+
+def load(model: Model, options: DeviceOptions, location: str) -> "Flux":
+    device = _device(options)
+    pipe = _read_weights(model, location, _dtype(options.dtype, device))
+    with device_faults():
+        _place(pipe, device, options.offload)
+        if options.compile:
+            pipe.transformer.compile_repeated_blocks(fullgraph=True, dynamic=True)
+    return Flux(pipe, device, model)
+
+
+class Flux:
+    def __init__(self, pipe: Any, device: torch.device, model: Model) -> None:
+        self.device = f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
+        self._device = device
+        self._text = pipe
+        # A scheduler counts steps; two pipelines over one would count each other's.
+        self._picture = FluxImg2ImgPipeline(**{**pipe.components, "scheduler": copy.deepcopy(pipe.scheduler)})
+        self._picture.set_progress_bar_config(disable=True)
+        self._sequence_length = model.max_sequence_length
+        self._native_side = model.weights.native_side
+
+    def warm(self) -> None:
+        side = self._native_side
+        order = RenderOrder(prompt="warm", seeds=(0,), width=side, height=side, steps=2, guidance=3.5)
+        for _ in self.render(order, _Unwatched()):
+            pass
+
+    def prompt_notice(self, prompt: str) -> str | None:
+        tokens = len(self._text.tokenizer_2(_encodable(prompt), verbose=False).input_ids)
+        if tokens <= self._sequence_length:
+            return None
+        return f"The text encoders see only the first {self._sequence_length} of the prompt's {tokens} tokens."
+
+    def render(self, order: RenderOrder, watch: Watch) -> Iterator[Rendered]:
+        self._refuse_inexact(order)
+        return self._pictures(order, watch)
+
+    def _refuse_inexact(self, order: RenderOrder) -> None:
+        unit = self._text.vae_scale_factor * PATCH
+        size = (order.width, order.height)
+        if min(size) < unit or any(side % unit for side in size):
+            message = f"width and height must be multiples of {unit}, but are {order.width} x {order.height}."
+            raise PredictionFailed("unsupported_size", message)
+        if order.image is not None and order.image.size != size:
+            raise ValueError(f"the picture is {order.image.size}, not {size}")
+
+    def _pictures(self, order: RenderOrder, watch: Watch) -> Iterator[Rendered]:
+        began = time.perf_counter()
+        try:
+            watch.stage(Stage.ENCODE_PROMPT)
+            conditions = self._encode(order)
+            for index, seed in enumerate(order.seeds):
+                watch.stage(Stage.STEP)
+                latents = self._denoise(order, conditions, seed, _Steps(watch, index, self._device))
+                watch.stage(Stage.DECODE)
+                pixels = self._decode(latents, order)
+                yield Rendered(index, seed, pixels, time.perf_counter() - began)
+                began = time.perf_counter()
+        finally:
+            with device_faults():
+                self._text.maybe_free_model_hooks()
+
+    @torch.no_grad()
+    def _encode(self, order: RenderOrder) -> Conditions:
+        with device_faults():
+            prompt, pooled, _ = self._text.encode_prompt(
+                _encodable(order.prompt), device=self._device, max_sequence_length=self._sequence_length
+            )
+            if order.image is None or order.prompt_strength >= 1:
+                return Conditions(prompt, pooled)
+            pixels = self._picture.image_processor.preprocess(order.image)
+            vae = self._picture.vae
+            return Conditions(prompt, pooled, vae.encode(pixels.to(self._device, vae.dtype)).latent_dist)
+
+    @torch.no_grad()
+    def _denoise(self, order: RenderOrder, conditions: Conditions, seed: int, steps: "_Steps") -> torch.Tensor:
+        generator = torch.Generator("cpu").manual_seed(seed)
+        with device_faults():
+            arguments = {
+                "prompt_embeds": conditions.prompt,
+                "pooled_prompt_embeds": conditions.pooled,
+                "width": order.width,
+                "height": order.height,
+                "num_inference_steps": order.steps,
+                "guidance_scale": order.guidance,
+                "generator": generator,
+                "output_type": "latent",
+                "callback_on_step_end": steps,
+                "callback_on_step_end_tensor_inputs": [],
+            }
+            if conditions.start is None:
+                return self._unpacked(self._text(**arguments).images, order)
+            config = self._picture.vae.config
+            start: torch.Tensor = (conditions.start.sample(generator) - config.shift_factor) * config.scaling_factor
+            if _img2img_steps(order) == 0:
+                return start
+            packed = self._picture(**arguments, image=start, strength=order.prompt_strength).images
+            return self._unpacked(packed, order)
+
+    def _unpacked(self, packed: torch.Tensor, order: RenderOrder) -> torch.Tensor:
+        unit = self._text.vae_scale_factor * PATCH
+        rows, columns, channels = order.height // unit, order.width // unit, packed.shape[-1] // PATCH**2
+        patches = packed.view(1, rows, columns, channels, PATCH, PATCH).permute(0, 3, 1, 4, 2, 5)
+        return patches.reshape(1, channels, rows * PATCH, columns * PATCH)
+
+    @torch.no_grad()
+    def _decode(self, latents: torch.Tensor, order: RenderOrder) -> Pixels:
+        vae = self._text.vae
+        with device_faults():
+            drawn = vae.decode(latents / vae.config.scaling_factor + vae.config.shift_factor, return_dict=False)[0][0]
+            if not torch.isfinite(drawn).all():
+                raise WorkerFault("The weights drew something that is not a number; try another dtype.")
+            levels = (drawn.float() / 2 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
+            pixels: Pixels = levels.permute(1, 2, 0).contiguous().cpu().numpy()
+        if pixels.shape != (order.height, order.width, 3):
+            raise WorkerFault(f"The weights drew {pixels.shape}, not {order.width} x {order.height} in colour.")
+        return pixels
+
+
+class _Unwatched:
+    def stage(self, stage: Stage) -> None:
+        pass
+
+    def step(self, picture: int, step: int, steps: int) -> None:
+        pass
+
+
+class _Steps:
+    """Tells the watch of each step, at most one step before the device has done it."""
+
+    def __init__(self, watch: Watch, picture: int, device: torch.device) -> None:
+        self._watch, self._picture, self._device = watch, picture, device
+        self._before: torch.cuda.Event | None = None
+
+    def __call__(self, pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - diffusers gives it
+        if self._device.type == "cuda":
+            self._wait_for_step_before()
+        self._watch.step(self._picture, index + 1, pipe.num_timesteps)
+        return tensors
+
+    def _wait_for_step_before(self) -> None:
+        # Without it the host queues many steps ahead, and neither progress nor cancelling would mean anything.
+        now = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        now.record(torch.cuda.current_stream(self._device))
+        if self._before is not None:
+            self._before.synchronize()
+        self._before = now
+
+
+@contextmanager
+def device_faults() -> Iterator[None]:
+    """Turn what torch raises into a `WorkerFault`, and let go of the memory that the failed work held."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        traceback.clear_frames(error.__traceback__)
+        if isinstance(error, torch.OutOfMemoryError):
+            torch.cuda.empty_cache()
+            raise WorkerFault("The device ran out of memory; try FLUXFARM_OFFLOAD=model or a smaller dtype.") from error
+        raise WorkerFault(f"The device failed: {_first_line(error)}") from error
+
+
+def _img2img_steps(order: RenderOrder) -> int:
+    """How many of the steps diffusers runs; none leaves the picture as the VAE sees it."""
+    return order.steps - int(order.steps - min(order.steps * order.prompt_strength, order.steps))
+
+
+def _encodable(prompt: str) -> str:
+    """The prompt without lone surrogates, which JSON can carry and tokenizers refuse."""
+    return prompt.encode("utf-8", "replace").decode()
+
+
+def _device(options: DeviceOptions) -> torch.device:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", options.device):
+        raise WorkerFault(f"The device {options.device!r} is not known; use auto, cpu, cuda or cuda:N.")
+    seen = torch.cuda.device_count()
+    kind, _, index = options.device.partition(":")
+    if kind == "cpu" or (kind == "auto" and not seen):
+        if options.offload != "none":
+            raise WorkerFault(
+                f"FLUXFARM_OFFLOAD={options.offload} needs an NVIDIA device, and this worker runs on the CPU."
+            )
+        return torch.device("cpu")
+    number = int(index or 0)
+    if number >= seen:
+        raise WorkerFault(f"The device {options.device} is not there: torch sees {seen} NVIDIA devices.")
+    return torch.device("cuda", number)
+
+
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[name]
+
+
+def _read_weights(model: Model, location: str, dtype: torch.dtype) -> Any:
+    local = Path(location).is_dir()
+    if not local and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", location):
+        raise WorkerFault(f"The weights of {model.slug} are not there: no directory {location}.")
+    arguments: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": HF_HUB_OFFLINE}
+    if not local:
+        arguments["revision"] = model.weights.revision
+    try:
+        encoders = {
+            "text_encoder": _text_encoder(CLIPTextModel, location, "text_encoder", arguments),
+            "text_encoder_2": _text_encoder(T5EncoderModel, location, "text_encoder_2", arguments),
+        }
+        pipe = FluxPipeline.from_pretrained(location, **encoders, **arguments)
+        _refuse_gaps(pipe)
+    except LOADING_ERRORS as error:
+        raise WorkerFault(
+            f"The weights of {model.slug} cannot be loaded from {location}: {_first_line(error)}"
+        ) from error
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _text_encoder(kind: Any, location: str, folder: str, arguments: dict[str, Any]) -> Any:
+    """Loaded here, since transformers fills what a file lacks with random numbers and the pipeline would not tell."""
+    encoder, report = kind.from_pretrained(location, subfolder=folder, output_loading_info=True, **arguments)
+    if report["missing_keys"]:
+        raise ValueError(f"{folder} lacks {min(report['missing_keys'])}")
+    return encoder
+
+
+def _refuse_gaps(pipe: Any) -> None:
+    for name in ("transformer", "vae"):
+        lacking = [key for key, tensor in getattr(pipe, name).state_dict().items() if tensor.is_meta]
+        if lacking:
+            raise ValueError(f"{name} lacks {min(lacking)}")
+    for tokenizer, encoder in (("tokenizer", "text_encoder"), ("tokenizer_2", "text_encoder_2")):
+        # Where a tokenizer's files are missing, transformers makes one that knows a handful of tokens.
+        known, expected = len(getattr(pipe, tokenizer)), getattr(pipe, encoder).config.vocab_size
+        if not expected / 2 < known <= expected:
+            raise ValueError(f"{tokenizer} knows {known} tokens where {encoder} expects {expected}")
+
+
+def _place(pipe: Any, device: torch.device, offload: str) -> None:
+    if offload == "model":
+        pipe.enable_model_cpu_offload(device=device)
+    elif offload == "sequential":
+        pipe.enable_sequential_cpu_offload(device=device)
+    else:
+        pipe.to(device)
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
