@@ -16,11 +16,11 @@ from fluxfarm.errors import FluxfarmError, Unavailable
 from fluxfarm.local import plan
 from fluxfarm.local.address import find_address
 from fluxfarm.local.lines import Lines
-from fluxfarm.local.running import RunningFarm, announce, only_one
 from fluxfarm.local.plan import Plan
 from fluxfarm.local.postgres import PrivatePostgres
 from fluxfarm.local.private_files import private_directory, write_private
 from fluxfarm.local.readiness import Readiness
+from fluxfarm.local.running import RunningFarm, announce, only_one
 from fluxfarm.local.supervisor import StopWished, Supervisor
 from fluxfarm.local.valkey import PrivateValkey
 from fluxfarm.settings import Settings
@@ -68,8 +68,8 @@ def _run(wanted: Plan, ready_file: Path | None) -> None:
             supervisor.start(part)
         supervisor.wait_until(Readiness(ready.address, ready.catalog.models, supervisor.say).check, pause=0.2)
         announce(ready.settings.data_dir, _farm(ready, key))
-        tell_ready(json.dumps({"url": ready.address.url, "api_key": key}) + "\n")
         lines.plain(banner(ready, key))
+        tell_ready(json.dumps({"url": ready.address.url, "api_key": key}) + "\n")
         supervisor.run()
 
 
@@ -112,8 +112,8 @@ def _with_servers(supervisor: Supervisor, wanted: Plan) -> Plan:
     supervisor.wait_until(lambda: all(server.ready() for server in (postgres, valkey) if server), pause=0.05)
     return plan.with_servers(
         wanted,
-        database_url=postgres.url if postgres else given.require_database_url(),
-        redis_url=valkey.url if valkey else given.require_redis_url(),
+        database_url=given.database_url or (postgres.url if postgres else ""),
+        redis_url=given.redis_url or (valkey.url if valkey else ""),
     )
 
 

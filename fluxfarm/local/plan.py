@@ -34,9 +34,13 @@ def make_plan(environment: Mapping[str, str], settings: Settings, address: Addre
     """Fill in what was not given: stand-in weights, and the address that links start with.
 
     Raises:
-        SettingsError: the settings name models or weights that are not there.
+        SettingsError: the settings name models or weights that are not there, or give an address that cannot be one.
 
     """
+    if settings.database_url is not None:
+        settings.require_database_url()
+    if settings.redis_url is not None:
+        settings.require_redis_url()
     weights = settings.weights or tuple((slug, "stand-in") for slug in settings.models)
     settings = replace(settings, weights=weights, public_url=settings.public_url or address.url)
     catalog = load_catalog(settings)

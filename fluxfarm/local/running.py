@@ -56,6 +56,7 @@ def only_one(data_dir: Path) -> Iterator[Callable[[str], None]]:
             lock.write(f"{os.getpid()} {address}".strip())
             lock.flush()
 
+        (data_dir / RUNNING).unlink(missing_ok=True)  # one that was killed leaves it
         tell("")
         try:
             yield tell
