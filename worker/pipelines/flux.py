@@ -6,9 +6,7 @@ Noise is drawn on the CPU whatever the device, so that a seed means the same noi
 import copy
 import re
 import time
-import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,15 +16,14 @@ import torch
 import transformers
 from diffusers import FluxImg2ImgPipeline, FluxPipeline
 from huggingface_hub.constants import HF_HUB_OFFLINE
-from safetensors import SafetensorError
 from transformers import CLIPTextModel, T5EncoderModel
 
 from fluxfarm.catalog import Model
 from fluxfarm.errors import PredictionFailed, WorkerFault
 from fluxfarm.status import Stage
 from worker.pipelines import DeviceOptions, Pixels, Rendered, RenderOrder, Watch
+from worker.pipelines.faults import LOADING_ERRORS, device_faults, first_line
 
-LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
 PATCH = 2
 """Latents are packed into patches of 2 x 2."""
 
@@ -195,19 +192,6 @@ class _Steps:
         self._before = now
 
 
-@contextmanager
-def device_faults() -> Iterator[None]:
-    """Turn what torch raises into a `WorkerFault`, and let go of the memory that the failed work held."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        traceback.clear_frames(error.__traceback__)
-        if isinstance(error, torch.OutOfMemoryError):
-            torch.cuda.empty_cache()
-            raise WorkerFault("The device ran out of memory; try FLUXFARM_OFFLOAD=model or a smaller dtype.") from error
-        raise WorkerFault(f"The device failed: {_first_line(error)}") from error
-
-
 def _img2img_steps(order: RenderOrder) -> int:
     """How many of the steps diffusers runs; none leaves the picture as the VAE sees it."""
     return order.steps - int(order.steps - min(order.steps * order.prompt_strength, order.steps))
@@ -257,7 +241,7 @@ def _read_weights(model: Model, location: str, dtype: torch.dtype) -> Any:
         _refuse_gaps(pipe)
     except LOADING_ERRORS as error:
         raise WorkerFault(
-            f"The weights of {model.slug} cannot be loaded from {location}: {_first_line(error)}"
+            f"The weights of {model.slug} cannot be loaded from {location}: {first_line(error)}"
         ) from error
     pipe.set_progress_bar_config(disable=True)
     return pipe
@@ -290,7 +274,3 @@ def _place(pipe: Any, device: torch.device, offload: str) -> None:
         pipe.enable_sequential_cpu_offload(device=device)
     else:
         pipe.to(device)
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]

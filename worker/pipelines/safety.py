@@ -9,13 +9,11 @@ from typing import Any
 import torch
 import transformers
 from PIL import Image
-from safetensors import SafetensorError
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from fluxfarm.errors import WorkerFault
 from worker.pipelines import Pixels, Verdict
-
-LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
+from worker.pipelines.faults import LOADING_ERRORS, first_line
 
 transformers.utils.logging.disable_progress_bar()
 
@@ -29,8 +27,7 @@ def load(location: str, *, labels: tuple[str, ...], threshold: float) -> "Safety
         if report["missing_keys"]:
             raise ValueError(f"it lacks {min(report['missing_keys'])}")
     except LOADING_ERRORS as error:
-        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise WorkerFault(f"The safety checker cannot be loaded from {location}: {first_line[:300]}") from error
+        raise WorkerFault(f"The safety checker cannot be loaded from {location}: {first_line(error)}") from error
     return SafetyChecker(model.eval(), processor, _blocking(model.config.id2label, labels), threshold)
 
 
@@ -62,7 +59,7 @@ class SafetyChecker:
         try:
             scores = self._scores(pixels)
         except (RuntimeError, ValueError, TypeError, KeyError, MemoryError) as error:
-            raise WorkerFault(f"The safety checker failed: {error}") from error
+            raise WorkerFault(f"The safety checker failed: {first_line(error)}") from error
         index = max(self._blocking, key=lambda each: scores[each])
         if not all(math.isfinite(score) for score in scores):
             raise WorkerFault("The safety checker answered with something that is not a number.")

@@ -1,0 +1,128 @@
+"""The safety checker over a tiny classifier in the form in which real ones come."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, ViTConfig, ViTForImageClassification
+
+from fluxfarm.errors import WorkerFault
+from worker.pipelines import Pixels, load_safety_checker
+
+PROCESSOR = {
+    "image_processor_type": "ViTImageProcessor",
+    "do_resize": True,
+    "do_rescale": True,
+    "do_normalize": True,
+    "size": {"height": 16, "width": 16},
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+}
+
+
+def picture(colour: str) -> Pixels:
+    return np.asarray(Image.new("RGB", (96, 64), colour))
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random numbers below, and above them a last layer that takes red for nsfw and blue for normal."""
+    directory = tmp_path_factory.mktemp("classifier")
+    (directory / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
+    torch.manual_seed(0)
+    model: Any = ViTForImageClassification(
+        ViTConfig(
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=32,
+            image_size=16,
+            patch_size=8,
+            initializer_range=0.5,
+            id2label={0: "normal", 1: "nsfw"},
+            label2id={"normal": 0, "nsfw": 1},
+        )
+    ).eval()
+    processor = AutoImageProcessor.from_pretrained(directory, backend="pil")
+    with torch.no_grad():
+        red, blue = (
+            model.vit(**processor(Image.fromarray(picture(colour)), return_tensors="pt")).last_hidden_state[0, 0]
+            for colour in ("red", "blue")
+        )
+        towards_red = (red - blue) / (red - blue).pow(2).sum() * 10
+        model.classifier.weight.copy_(torch.stack([torch.zeros_like(red), towards_red]))
+        model.classifier.bias.copy_(torch.stack([torch.zeros(()), -(red + blue) @ towards_red / 2]))
+    model.save_pretrained(directory)
+    return directory
+
+
+def test_it_blocks_what_the_classifier_finds(classifier: Path) -> None:
+    checker = load_safety_checker(str(classifier), labels=("nsfw",), threshold=0.85)
+    red, blue = checker.check(picture("red")), checker.check(picture("blue"))
+    assert (red.label, red.blocked, blue.label, blue.blocked) == ("nsfw", True, "nsfw", False)
+    assert blue.score < 0.15
+    assert red.score > 0.85
+
+
+def test_the_labels_and_the_threshold_decide(classifier: Path) -> None:
+    other_way = load_safety_checker(str(classifier), labels=("Normal",), threshold=0.85)
+    assert other_way.check(picture("blue")).blocked
+    assert not other_way.check(picture("red")).blocked
+    never = load_safety_checker(str(classifier), labels=("nsfw",), threshold=1.1)
+    assert not never.check(picture("red")).blocked
+    always = load_safety_checker(str(classifier), labels=("nsfw", "normal"), threshold=0.5)
+    assert always.check(picture("blue")) == always.check(picture("blue"))
+    assert always.check(picture("blue")).blocked
+    assert always.check(picture("blue")).label == "normal"
+
+
+def test_a_label_that_the_classifier_lacks_is_refused(classifier: Path) -> None:
+    with pytest.raises(WorkerFault, match="has no label 'gore'; it has normal, nsfw"):
+        load_safety_checker(str(classifier), labels=("nsfw", "gore"), threshold=0.85)
+
+
+def test_no_labels_are_refused(classifier: Path) -> None:
+    with pytest.raises(WorkerFault, match="no label"):
+        load_safety_checker(str(classifier), labels=(), threshold=0.85)
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((4, 4), np.float64), np.zeros((4, 4, 7), np.uint8)])
+def test_what_cannot_be_checked_does_not_pass(classifier: Path, pixels: Any) -> None:
+    checker = load_safety_checker(str(classifier), labels=("nsfw",), threshold=0.85)
+    with pytest.raises(WorkerFault, match="safety checker failed"):
+        checker.check(pixels)
+
+
+def test_a_score_that_is_not_a_number_does_not_pass(classifier: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(classifier, tmp_path / "copy")
+    model: Any = ViTForImageClassification.from_pretrained(copy)
+    torch.nn.init.constant_(model.classifier.bias, float("nan"))
+    model.save_pretrained(copy)
+    checker = load_safety_checker(str(copy), labels=("nsfw",), threshold=0.85)
+    with pytest.raises(WorkerFault, match="not a number"):
+        checker.check(picture("blue"))
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        shutil.rmtree,
+        lambda at: (at / "preprocessor_config.json").unlink(),
+        lambda at: (at / "model.safetensors").write_bytes(b"half"),
+        lambda at: (at / "config.json").write_text(
+            (at / "config.json").read_text().replace('_layers": 1', '_layers": 2')
+        ),
+    ],
+)
+def test_a_wrong_classifier_is_one_sentence(classifier: Path, tmp_path: Path, harm: Callable[[Path], None]) -> None:
+    copy = shutil.copytree(classifier, tmp_path / "copy")
+    harm(copy)
+    with pytest.raises(WorkerFault, match=r"^The safety checker cannot be loaded") as failure:
+        load_safety_checker(str(copy), labels=("nsfw",), threshold=0.85)
+    assert "\n" not in str(failure.value)
