@@ -1,8 +1,9 @@
 """Who the private PostgreSQL runs as, since it refuses to run as root.
 
-An ordinary user runs it as himself. Root runs it in a user namespace, where root's files belong to an ordinary number.
-Where the system forbids namespaces it runs as an unprivileged account, with data and programs in a place that this
-account can reach (a clone under /root is none).
+An ordinary user runs it as himself. Root runs it in a user namespace, where root's files belong to an ordinary account;
+so does a user whom /etc/passwd does not name, since `initdb` wants a name. Where the system forbids namespaces, root
+runs it as an unprivileged account, with data and programs in a place that this account can reach (a clone under /root
+is none).
 """
 
 import contextlib
@@ -13,12 +14,11 @@ import shutil
 import stat
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fluxfarm.errors import SettingsError
 
-NAMESPACE = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
 ACCOUNTS = ("fluxfarm", "nobody")
 SHARED_HOME = Path("/var/lib/fluxfarm")
 # Becomes the account and then the command; the interpreter itself may lie where the account cannot read.
@@ -44,14 +44,17 @@ class Machine:
     """What this machine allows; looked up once, and set by hand in tests."""
 
     root: bool
-    namespaces: bool
+    namespace: tuple[str, ...] | None
+    """What goes before a command to run it in a user namespace, if that is needed and allowed."""
+    named: bool = True
+    """Whether /etc/passwd knows the user."""
     accounts: tuple[str, ...] = ACCOUNTS
     shared_home: Path = SHARED_HOME
 
 
 def look_at_machine() -> Machine:
-    root = os.geteuid() == 0
-    return Machine(root=root, namespaces=root and _namespaces_work())
+    root, named = os.geteuid() == 0, _is_named(os.geteuid())
+    return Machine(root=root, named=named, namespace=None if named and not root else working_namespace())
 
 
 def choose_identity(machine: Machine, *, directory: Path, programs: Path) -> Identity:
@@ -62,11 +65,16 @@ def choose_identity(machine: Machine, *, directory: Path, programs: Path) -> Ide
 
     """
     own = Identity(prefix=(), home=directory, programs=programs, uid=os.geteuid(), gid=os.getegid())
-    if not machine.root:
+    if not machine.root and machine.named:
         return own
     shared = machine.shared_home / hashlib.sha256(os.fsencode(directory)).hexdigest()[:16]
-    if machine.namespaces and not shared.exists():
-        return Identity(prefix=NAMESPACE, home=directory, programs=programs, uid=own.uid, gid=own.gid)
+    if machine.namespace is not None and not shared.exists():
+        return replace(own, prefix=machine.namespace)
+    if not machine.root:
+        raise SettingsError(
+            f"PostgreSQL only runs for a user whom /etc/passwd names, and it names no {own.uid}; "
+            "run fluxfarm as one that it names, or give FLUXFARM_DATABASE_URL"
+        )
     if (directory / "postgres").exists():
         raise SettingsError(
             f"{directory / 'postgres'} was made in a user namespace and this system allows none now; "
@@ -134,10 +142,21 @@ def _account(names: tuple[str, ...]) -> pwd.struct_passwd | None:
     return None
 
 
-def _namespaces_work() -> bool:
-    probe = [*NAMESPACE, "true"]
+def working_namespace() -> tuple[str, ...] | None:
+    """The words that run a command as an ordinary account in a user namespace; none where that is not allowed."""
+    ordinary = next((entry for entry in pwd.getpwall() if entry.pw_uid != 0), None)
+    if ordinary is None:
+        return None
+    words = ("unshare", "--user", f"--map-user={ordinary.pw_uid}", f"--map-group={ordinary.pw_gid}")
     try:
-        tried = subprocess.run(probe, check=False, capture_output=True, timeout=10)  # noqa: S603 - fixed words
+        tried = subprocess.run([*words, "true"], check=False, capture_output=True, timeout=10)  # noqa: S603 - our words
     except (OSError, subprocess.TimeoutExpired):
+        return None
+    return words if tried.returncode == 0 else None
+
+
+def _is_named(uid: int) -> bool:
+    try:
+        return bool(pwd.getpwuid(uid))
+    except KeyError:
         return False
-    return tried.returncode == 0

@@ -4,6 +4,8 @@ import os
 import secrets
 from pathlib import Path
 
+from fluxfarm.errors import SettingsError
+
 
 def write_private(path: Path, content: str) -> None:
     """Put a file in place whole or not at all, readable by its owner alone."""
@@ -15,8 +17,19 @@ def write_private(path: Path, content: str) -> None:
 
 
 def private_directory(path: Path) -> Path:
-    """Make a directory that only its owner may enter."""
+    """Make a directory that only its owner may enter.
+
+    Raises:
+        SettingsError: it is there and belongs to somebody else.
+
+    """
     path.mkdir(parents=True, exist_ok=True)
+    owner = path.stat().st_uid
+    if owner != os.geteuid():
+        raise SettingsError(
+            f"{path} belongs to the account with number {owner}; start fluxfarm as that account, "
+            "or choose another data directory"
+        )
     path.chmod(0o700)
     return path
 

@@ -14,7 +14,7 @@ import pytest
 
 from fluxfarm.errors import SettingsError
 from fluxfarm.local import server as server_module
-from fluxfarm.local.identity import NAMESPACE, _namespaces_work
+from fluxfarm.local.identity import working_namespace
 from fluxfarm.local.postgres import PrivatePostgres
 
 QUICK = {"fsync": "off"}
@@ -124,21 +124,36 @@ def test_says_what_to_install_when_the_wheel_is_missing(tmp_path: Path, monkeypa
         PrivatePostgres(tmp_path)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_says_whose_the_data_is_when_it_is_another_accounts(tmp_path: Path) -> None:
+    os.chown(tmp_path, 54321, 54321)
+    with pytest.raises(SettingsError, match="belongs to the account with number 54321"):
+        PrivatePostgres(tmp_path)
+
+
 ORDINARY = """
 import os, sys
 from pathlib import Path
 from fluxfarm.local.postgres import PrivatePostgres
 with PrivatePostgres(Path(sys.argv[1]), tuning={"fsync": "off"}) as postgres:
-    print(os.geteuid(), bool(postgres.answers()))
+    print(os.geteuid() == 0, bool(postgres.answers()))
 """
 
 
-@pytest.mark.skipif(not _namespaces_work(), reason="needs user namespaces to become an ordinary user")
+@pytest.mark.skipif(working_namespace() is None, reason="needs user namespaces to become an ordinary user")
 def test_runs_for_an_ordinary_user_in_a_folder_that_is_his_alone(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
-    command = [*NAMESPACE, sys.executable, "-c", ORDINARY, str(tmp_path / "data")]
+    command = [*(working_namespace() or ()), sys.executable, "-c", ORDINARY, str(tmp_path / "data")]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert ran.stdout.split() == ["1000", "True"], ran.stderr
+    assert ran.stdout.split() == ["False", "True"], ran.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or working_namespace() is None, reason="needs root and user namespaces")
+def test_runs_for_a_user_whom_the_system_has_no_name_for(tmp_path: Path) -> None:
+    nameless = ("unshare", "--user", "--map-user=54321", "--map-group=54321")
+    command = [*nameless, sys.executable, "-c", ORDINARY, str(tmp_path / "data")]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ran.stdout.split() == ["False", "True"], ran.stderr
 
 
 OWNER_KILLED = """
