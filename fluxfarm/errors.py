@@ -15,6 +15,7 @@ The API turns codes into HTTP numbers (`api/errors.py`), the worker into attempt
             RateLimited, ConcurrencyLimited, QueueFull
         Unavailable             a part the farm needs is away
         PredictionFailed        ends one prediction with its code; trying again would not help
+        Cancelled               its owner wishes it to end: drop it and say so
         LeaseLost               somebody else may hold this prediction now; drop it
         WorkerFault             the device, the weights or the store is broken, not the prediction
         SettingsError           a setting is missing or wrong
@@ -117,6 +118,10 @@ class PredictionFailed(FluxfarmError):
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class Cancelled(FluxfarmError):
+    code = "cancelled"
 
 
 class LeaseLost(FluxfarmError):
