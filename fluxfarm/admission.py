@@ -180,7 +180,7 @@ def _parameters(request: Request) -> dict[str, Any]:
 
 def _queued(session: Session, request: Request, bound: int) -> int:
     parameters = {"tenant_id": request.caller.tenant_id, "model": request.model.slug, "bound": bound}
-    return session.execute(QUEUED_OF_TENANT, parameters).scalar_one()
+    return int(session.execute(QUEUED_OF_TENANT, parameters).scalar_one())
 
 
 def _refusal(session: Session, caller: Caller, recent: int, reset: float | None) -> Exception:

@@ -9,9 +9,8 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from fluxfarm.database import announce_change
@@ -157,7 +156,7 @@ def every(session: Session, tenant: str | None = None) -> list[KeyRecord]:
     query = select(ApiKey, Tenant.name).join(Tenant, Tenant.id == ApiKey.tenant_id).order_by(ApiKey.created_at)
     if tenant is not None:
         query = query.where(Tenant.name == tenant)
-    return [_record(row) for row in session.execute(query)]
+    return [_record(key, name) for key, name in session.execute(query).tuples()]
 
 
 def revoke(session: Session, key_id: str) -> None:
@@ -178,11 +177,10 @@ def revoke(session: Session, key_id: str) -> None:
     announce_change(session, "key revoked", key=key_id)
 
 
-def _record(row: Row[Any]) -> KeyRecord:
-    key: ApiKey = row[0]
+def _record(key: ApiKey, tenant: str) -> KeyRecord:
     return KeyRecord(
         id=key.id,
-        tenant=row[1],
+        tenant=tenant,
         name=key.name,
         scopes=tuple(key.scopes),
         limits=_limits(key),

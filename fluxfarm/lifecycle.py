@@ -40,7 +40,7 @@ WITH claimed AS (
         LIMIT 1
         FOR NO KEY UPDATE SKIP LOCKED
     )
-    RETURNING id, tenant_id, model, attempt, claim_id, cancel_requested, request_id, traceparent
+    RETURNING id, tenant_id, model, version, attempt, claim_id, cancel_requested, request_id, traceparent
 ), leased AS (
     INSERT INTO leases (prediction_id, claim_id, attempt, worker_id, expires_at, stage)
     SELECT id, claim_id, attempt, :worker_id, clock_timestamp() + :lease_seconds * interval '1 s', 'claimed'
@@ -128,13 +128,19 @@ RETURNING id
 HAND_BACK = text("""
 WITH back AS (
     UPDATE predictions
-    SET status = 'queued', claim_id = NULL, lost = lost + :lost, revision = revision + 1
+    SET status = 'queued', claim_id = NULL, revision = revision + 1
     WHERE id = :id AND status = 'processing' AND claim_id = :claim_id AND attempt = :attempt
     RETURNING id, model, request_id, attempt
 ), unleased AS (
     DELETE FROM leases l USING back WHERE l.prediction_id = back.id
 )
 SELECT * FROM back
+""")
+
+LET_GO = text("""
+UPDATE leases SET expires_at = clock_timestamp() - interval '1 s'
+WHERE prediction_id = :id AND claim_id = :claim_id AND attempt = :attempt
+RETURNING prediction_id
 """)
 
 EXPIRE = text("""
@@ -197,6 +203,7 @@ class Claimed:
     id: uuid.UUID
     tenant_id: uuid.UUID
     model: str
+    version: str
     attempt: int
     claim_id: uuid.UUID
     cancel_requested: bool
@@ -269,16 +276,28 @@ def cancel_held(session: Session, held: Claimed, *, device_microseconds: int) ->
     _end_held(session, held, device_microseconds, _ending(Status.CANCELLED))
 
 
-def hand_back(session: Session, held: Claimed, *, lost: bool) -> None:
-    """Return it to the queue with its old tag; `lost` counts against the attempts it has.
+def hand_back(session: Session, held: Claimed) -> None:
+    """Return it to the queue with its old tag; it does not count against the attempts it has.
 
     Raises:
         LeaseLost: this claim does not hold the prediction any more.
 
     """
-    if session.execute(HAND_BACK, {**held.fence, "lost": int(lost)}).one_or_none() is None:
+    if session.execute(HAND_BACK, held.fence).one_or_none() is None:
         raise _lost(held)
     _announce(session, "prediction handed back", held)
+
+
+def let_go(session: Session, held: Claimed) -> None:
+    """End the lease now, for a fault of the worker's own; the maintenance loop counts it and moves the prediction on.
+
+    Raises:
+        LeaseLost: this claim does not hold the prediction any more.
+
+    """
+    if session.execute(LET_GO, held.fence).one_or_none() is None:
+        raise _lost(held)
+    _announce(session, "lease let go", held)
 
 
 def cancel(session: Session, prediction_id: uuid.UUID, tenant_id: uuid.UUID) -> bool:

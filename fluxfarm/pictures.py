@@ -44,7 +44,7 @@ BROKEN = (
 """What Pillow's readers raise when the bytes are not what they claim to be."""
 
 
-class UnreadablePicture(ValueError):  # noqa: N818 - named for what it says, as in errors.py
+class UnreadablePicture(ValueError):
     """The picture is refused; the message is one sentence for whoever sent it."""
 
 

@@ -49,6 +49,7 @@ class Taken:
 
 class RateLimiter:
     def __init__(self, client: redis.Redis, *, processes: int) -> None:
+        self._client = client
         self._take = client.register_script(TAKE)
         self._breaker = Breaker("rate limits")
         self._processes = processes
@@ -62,9 +63,13 @@ class RateLimiter:
         """Whether there is room, without counting a call."""
         return self._ask(bucket, limit, count=False)
 
+    def reachable(self) -> bool:
+        """Whether Redis answers; asks it, unless it was found away a moment ago."""
+        return self._breaker.call(self._client.ping) is not None
+
     def _ask(self, bucket: str, limit: int, *, count: bool) -> Taken:
         member = secrets.token_hex(8) if count else ""
-        arguments = [WINDOW_SECONDS * 1000, limit, member]
+        arguments: list[str | int] = [WINDOW_SECONDS * 1000, limit, member]
         found: Any = self._breaker.call(lambda: self._take(keys=[f"fluxfarm:rate:{bucket}"], args=arguments))
         if found is None:
             return self._ask_locally(bucket, limit, count=count)

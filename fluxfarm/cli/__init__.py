@@ -1,0 +1,1 @@
+"""`fluxfarm`, the command line: one file per command."""

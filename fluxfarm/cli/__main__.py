@@ -1,3 +1,4 @@
-from fluxfarm.cli import main
+from fluxfarm.cli.main import main
 
-main()
+if __name__ == "__main__":
+    main()

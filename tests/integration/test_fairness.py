@@ -92,7 +92,7 @@ def test_what_came_back_keeps_its_tag_and_goes_first(
     held = claim(database, flux_dev)
     assert held
     with database.session_scope() as session:
-        lifecycle.hand_back(session, held, lost=False)
+        lifecycle.hand_back(session, held)
     again = claim(database, flux_dev)
     assert again
     assert (again.id, again.attempt) == (held.id, 2)

@@ -1,0 +1,33 @@
+"""The application: what is mounted where."""
+
+from flask import Flask, g, request
+from flask.wrappers import Response
+
+from api import errors, limits, tracing
+from api.doors import eachlabs
+from api.files import files
+from api.health import health
+from api.proxies import TrustedProxies
+from api.services import NAME, build_services
+from fluxfarm.settings import Settings
+
+
+def create_app(settings: Settings) -> Flask:
+    app = Flask("api", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions[NAME] = build_services(settings)
+    app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
+    app.before_request(lambda: tracing.name_request(request))
+    app.after_request(_add_headers)
+    errors.register(app)
+    for blueprint in (eachlabs.door, files, health):
+        app.register_blueprint(blueprint)
+    return app
+
+
+def _add_headers(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.request_id
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    limits.add_headers(response)
+    return response

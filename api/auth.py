@@ -1,0 +1,99 @@
+"""Who is asking, and may they ask now: keys from headers, remembered for a few seconds, and the buckets of calls."""
+
+import hashlib
+import time
+
+from flask import Request
+
+from fluxfarm.database import Database
+from fluxfarm.errors import Forbidden, RateLimited, Unauthenticated
+from fluxfarm.keys import Caller, authenticate
+from fluxfarm.ratelimit import RateLimiter, Taken
+
+REMEMBERED_SECONDS = 4.0
+"""Revoking a key takes effect within this and the time of a look-up."""
+MOST_REMEMBERED = 10_000
+
+WRONG_KEYS_PER_MINUTE = 30
+PUBLIC_READS_PER_MINUTE = 600
+REFUSED_CREATES = 10
+"""Attempts to create, refused ones included, per allowed create: else refusals were a free flood."""
+
+SCHEMES = ("bearer", "key", "token")
+
+
+class Authenticator:
+    """Finds the caller of a request; a process has one."""
+
+    def __init__(self, database: Database, limiter: RateLimiter) -> None:
+        self._database = database
+        self._limiter = limiter
+        self._remembered: dict[bytes, tuple[Caller, float]] = {}
+
+    def caller(self, request: Request, *, scope: str) -> Caller:
+        """The caller of this request, who may do what `scope` names.
+
+        Raises:
+            Unauthenticated: no key, or not a valid one.
+            RateLimited: too many wrong keys from this address.
+            Forbidden: the key lacks the scope.
+
+        """
+        key = _key(request)
+        fingerprint = hashlib.sha256(key.encode("utf-8", "replace")).digest()
+        caller = self._recalled(fingerprint) or self._looked_up(key, fingerprint, request.remote_addr or "unknown")
+        if scope not in caller.scopes:
+            raise Forbidden(f"The API key lacks the scope {scope!r}.")
+        return caller
+
+    def count_read(self, caller: Caller) -> Taken:
+        """Raises `RateLimited` if the key has used up its reads of this minute."""
+        return self._counted(f"read:{caller.key_id}", caller.limits.reads_per_minute, "read {} times a minute")
+
+    def count_attempt(self, caller: Caller) -> None:
+        """Raises `RateLimited` if the key floods creates, refused ones included."""
+        limit = REFUSED_CREATES * caller.limits.creates_per_minute
+        self._counted(f"attempt:{caller.key_id}", limit, "try to create {} times a minute, refused attempts included")
+
+    def count_public_read(self, address: str) -> Taken:
+        taken = self._limiter.take(f"public:{address}", PUBLIC_READS_PER_MINUTE)
+        if not taken.allowed:
+            raise RateLimited("Too many requests from this address.", retry_after=taken.reset_seconds)
+        return taken
+
+    def _counted(self, bucket: str, limit: int, words: str) -> Taken:
+        taken = self._limiter.take(bucket, limit)
+        if not taken.allowed:
+            message = f"The key may {words.format(limit)}."
+            raise RateLimited(message, retry_after=taken.reset_seconds)
+        return taken
+
+    def _recalled(self, fingerprint: bytes) -> Caller | None:
+        caller, until = self._remembered.get(fingerprint, (None, 0.0))
+        return caller if time.monotonic() < until else None
+
+    def _looked_up(self, key: str, fingerprint: bytes, address: str) -> Caller:
+        wrong = f"wrong:{address}"
+        room = self._limiter.look(wrong, WRONG_KEYS_PER_MINUTE)
+        if not room.allowed:
+            message = "Too many wrong API keys from this address; wait a minute."
+            raise RateLimited(message, retry_after=room.reset_seconds)
+        try:
+            with self._database.session_scope() as session:
+                caller = authenticate(session, key)
+        except Unauthenticated:
+            self._limiter.take(wrong, WRONG_KEYS_PER_MINUTE)
+            raise
+        if len(self._remembered) >= MOST_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[fingerprint] = (caller, time.monotonic() + REMEMBERED_SECONDS)
+        return caller
+
+
+def _key(request: Request) -> str:
+    if key := request.headers.get("X-API-Key", "").strip():
+        return key
+    scheme, _, rest = request.headers.get("Authorization", "").strip().partition(" ")
+    if scheme.lower() in SCHEMES and rest.strip():
+        return rest.strip()
+    raise Unauthenticated("Send an API key in the header X-API-Key, or in Authorization as `Bearer <key>`.")

@@ -1,0 +1,198 @@
+"""How the native door says things: our words into Eachlabs', a prediction into its JSON.
+
+Shapes: the documented prediction object of Eachlabs' API, with what it lacks added beside it.
+"""
+
+import base64
+import math
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tqdm import tqdm
+
+from api import links
+from api.services import services
+from fluxfarm import inputs
+from fluxfarm.catalog import Model
+from fluxfarm.lookup import PredictionView
+from fluxfarm.outcomes import StoredOutput
+from fluxfarm.status import TERMINAL, Status
+
+WORDS = {
+    Status.QUEUED: "starting",
+    Status.PROCESSING: "processing",
+    Status.SUCCEEDED: "success",
+    Status.FAILED: "error",
+    Status.CANCELLED: "cancelled",
+}
+LONGEST_RETRY_AFTER = 30
+
+
+def prediction(view: PredictionView) -> dict[str, Any]:
+    """One prediction, as `GET /v1/prediction/<id>` answers it."""
+    images = [_image(view, output) for output in view.outputs]
+    urls = [image["url"] for image in images]
+    result = view.result
+    return {
+        "id": str(view.id),
+        "model": view.model,
+        "version": view.version,
+        "status": WORDS[view.status],
+        "canceling": view.canceling,
+        "input": _input(view),
+        "output": _output(urls, several=len(view.plan.seeds) > 1),
+        "images": images,
+        "logs": _logs(view),
+        "error": result.error_message if result else None,
+        "error_code": result.error_code if result else None,
+        "notices": _notices(view),
+        "metrics": _metrics(view),
+        "progress": _progress(view),
+        "queue": _queue(view),
+        "urls": links.prediction_links(view.id),
+        "created_at": _time(view.created_at),
+        "started_at": _time(view.started_at),
+        "completed_at": _time(view.completed_at),
+        "expires_at": _time(view.expires_at),
+    }
+
+
+def cancelled(view: PredictionView) -> dict[str, Any]:
+    """The answer to a wish to cancel: what became of it."""
+    messages = {
+        Status.CANCELLED: "Prediction canceled successfully",
+        Status.PROCESSING: "Prediction is being canceled",
+    }
+    message = messages.get(view.status, "Prediction had already ended")
+    status = "cancelled" if view.status is Status.CANCELLED else WORDS[view.status]
+    return {"status": status, "message": message, "predictionID": str(view.id)}
+
+
+def model(described: Model) -> dict[str, Any]:
+    """One model, as `GET /v1/model` answers it."""
+    return {
+        "slug": described.slug,
+        "title": described.title,
+        "description": described.description,
+        "version": described.version,
+        "output_type": "array",
+        "request_schema": inputs.schema(described),
+        "licence": described.licence,
+        "licence_url": described.licence_url,
+        "stand_in": described.weights.stand_in,
+    }
+
+
+def retry_after(view: PredictionView) -> int | None:
+    """Seconds after which another look may pay; None once it has ended."""
+    if view.status in TERMINAL:
+        return None
+    return max(1, min(LONGEST_RETRY_AFTER, math.ceil(_eta(view))))
+
+
+def _input(view: PredictionView) -> dict[str, Any]:
+    """As it was sent, defaults filled in; a picture sent as data is a link to what we kept of it."""
+    key = view.plan.image_key
+    if key is None:
+        return dict(view.input)
+    until = view.expires_at or view.now + timedelta(seconds=links.INPUT_LINK_SECONDS)
+    return {**view.input, "image": links.input_link(view.id, key, until)}
+
+
+def _output(urls: list[str], *, several: bool) -> str | list[str] | None:
+    if not urls:
+        return None
+    return urls if several else urls[0]
+
+
+def _image(view: PredictionView, output: StoredOutput) -> dict[str, Any]:
+    assert view.expires_at is not None
+    as_data = view.input.get("output_encoding") == "data_uri"
+    return {
+        "url": _data_uri(output) if as_data else links.output_link(view.id, output, view.expires_at),
+        "width": output.width,
+        "height": output.height,
+        "rendered_width": output.render_width,
+        "rendered_height": output.render_height,
+        "crop": output.crop,
+        "content_type": output.media_type,
+        "bytes": output.bytes,
+        "sha256": output.sha256,
+        "seed": output.seed,
+        "safety": output.safety,
+        "safety_score": output.safety_score,
+    }
+
+
+def _data_uri(output: StoredOutput) -> str:
+    data = b"".join(services().store.read(output.object_key))
+    return f"data:{output.media_type};base64,{base64.b64encode(data).decode()}"
+
+
+def _logs(view: PredictionView) -> str:
+    """A line for the seed and one of tqdm's per picture: clients of this field read progress out of them."""
+    lines = [f"Using seed: {view.plan.seeds[0]}"]
+    for output in view.outputs:
+        seconds = output.device_microseconds / 1e6
+        lines.append(str(tqdm.format_meter(output.steps, output.steps, seconds, ncols=80)))
+    if view.progress and view.progress.steps:
+        at = view.progress
+        lines += [str(tqdm.format_meter(at.steps, at.steps, 0, ncols=80))] * (at.picture - 1)
+        lines.append(str(tqdm.format_meter(at.step, at.steps, at.picture_seconds, ncols=80)))
+    return "\n".join(lines) + "\n" if view.started_at else ""
+
+
+def _notices(view: PredictionView) -> list[str]:
+    served = services().catalog.models.get(view.model)
+    own = [served.weights.notice] if served and served.version == view.version and served.weights.notice else []
+    return [*own, *(view.result.notices if view.result else ())]
+
+
+def _metrics(view: PredictionView) -> dict[str, Any]:
+    started = view.started_at or view.completed_at or view.now
+    ended = view.completed_at or view.now
+    device = view.result.device_microseconds / 1e6 if view.result else None
+    return {
+        "predict_time": _seconds(ended - started) if view.started_at else 0.0,
+        "queue_time": _seconds(started - view.created_at),
+        "total_time": _seconds(ended - view.created_at),
+        "device_time": device,
+    }
+
+
+def _progress(view: PredictionView) -> dict[str, Any]:
+    pictures = len(view.plan.seeds)
+    if view.status is Status.SUCCEEDED and view.outputs:
+        steps = view.outputs[-1].steps
+        return {"step": steps, "steps": steps, "image": pictures, "images": pictures, "stage": "done"}
+    if view.progress is None:
+        steps = view.plan.num_inference_steps
+        return {"step": 0, "steps": steps, "image": 0, "images": pictures, "stage": WORDS[view.status]}
+    at = view.progress
+    steps = at.steps or view.plan.num_inference_steps
+    return {"step": at.step, "steps": steps, "image": at.picture, "images": pictures, "stage": at.stage.value}
+
+
+def _queue(view: PredictionView) -> dict[str, Any] | None:
+    if view.status in TERMINAL:
+        return None
+    return {"position": view.place.position if view.place else 0, "eta_seconds": round(_eta(view), 1)}
+
+
+def _eta(view: PredictionView) -> float:
+    """Seconds until the pictures may be expected."""
+    if view.place is not None:
+        return view.place.eta_seconds
+    at, pictures = view.progress, len(view.plan.seeds)
+    if at is None or not at.steps:
+        return view.cost_seconds
+    done = (max(0, at.picture - 1) + at.step / at.steps) / pictures
+    return view.cost_seconds * max(0.0, 1 - done)
+
+
+def _seconds(span: timedelta) -> float:
+    return round(max(0.0, span.total_seconds()), 3)
+
+
+def _time(moment: datetime | None) -> str | None:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None

@@ -1,0 +1,118 @@
+"""`/files/…`: pictures through signed links. No key is asked for, and one that is sent is not looked at."""
+
+import base64
+import time
+import uuid
+from dataclasses import dataclass
+
+from flask import Blueprint, Response, redirect, request
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
+from werkzeug.wrappers import Response as AnyResponse
+
+from api.body import unknown_prediction
+from api.links import EXTENSIONS
+from api.services import services
+from fluxfarm import lookup
+from fluxfarm.errors import Forbidden, NotFound
+from fluxfarm.outcomes import StoredOutput
+
+files = Blueprint("files", __name__)
+
+REDIRECT_SECONDS = 300
+MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.items()}
+
+
+class LinkInvalid(Forbidden):
+    code = "link_invalid"
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """One object as it goes out."""
+
+    object_key: str
+    media_type: str
+    size: int | None
+    etag: str
+    filename: str
+
+
+@files.get("/files/<uuid:prediction>/<name>")
+def picture(prediction: uuid.UUID, name: str) -> AnyResponse:
+    path, exp, sig = request.path, request.args.get("exp"), request.args.get("sig")
+    if not services().signer.verify(path, exp, sig, time.time()):
+        raise LinkInvalid("The link is not valid or has expired.")
+    served = _find(prediction, name)
+    if link := _elsewhere(served):
+        return redirect(link)
+    return _stream(served)
+
+
+def _find(prediction: uuid.UUID, name: str) -> Served:
+    stem, _, extension = name.partition(".")
+    with services().database.session_scope() as session:
+        if stem == "input":
+            key = lookup.input_key(session, prediction)
+            if key is None or not key.endswith("." + extension):
+                raise unknown_prediction()
+            return Served(key, MEDIA_TYPES[extension], None, base64.urlsafe_b64encode(key.encode()).decode(), name)
+        found = lookup.output(session, prediction, int(stem)) if stem.isdecimal() else None
+    if found is None or EXTENSIONS[found[1].media_type] != extension:
+        raise NotFound("There is no such picture, or its time is over.")
+    return _output(prediction, *found, extension)
+
+
+def _output(prediction: uuid.UUID, model: str, output: StoredOutput, extension: str) -> Served:
+    filename = f"{model}_{output.seed}_{str(prediction)[:8]}.{extension}"
+    return Served(output.object_key, output.media_type, output.bytes, output.sha256, filename)
+
+
+def _elsewhere(served: Served) -> str | None:
+    # Common clients carry their key along when redirected, and no key may reach another host.
+    if "X-API-Key" in request.headers or "Authorization" in request.headers:
+        return None
+    filename = served.filename if _wants_download() else None
+    return services().store.link(served.object_key, REDIRECT_SECONDS, media_type=served.media_type, filename=filename)
+
+
+def _wants_download() -> bool:
+    return request.args.get("download") == "1"
+
+
+def _stream(served: Served) -> Response:
+    start, end = _range(served)
+    body = b"" if request.method == "HEAD" else services().store.read(served.object_key, start, end)
+    response = Response(body, mimetype=served.media_type)
+    response.set_etag(served.etag)
+    if served.size is not None:
+        response.content_length = (served.size if end is None else end) - start
+        response.headers["Accept-Ranges"] = "bytes"
+    if end is not None:
+        response.status_code = 206
+        response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{served.size}"
+    else:
+        response.make_conditional(request)
+    disposition = "attachment" if _wants_download() else "inline"
+    response.headers["Content-Disposition"] = f'{disposition}; filename="{served.filename}"'
+    response.headers["Cache-Control"] = "private, max-age=3600, immutable"
+    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    return response
+
+
+def _range(served: Served) -> tuple[int, int | None]:
+    """The bytes asked for, half open; all of them where the range is absent, plural or of an older picture."""
+    if served.size is None or request.range is None or not _range_holds(served):
+        return 0, None
+    if len(request.range.ranges) != 1:
+        return 0, None
+    wanted = request.range.range_for_length(served.size)
+    if wanted is None:
+        raise RequestedRangeNotSatisfiable(served.size)
+    return wanted
+
+
+def _range_holds(served: Served) -> bool:
+    """Whether `If-Range`, if it was sent, names what is stored."""
+    condition = request.if_range
+    return "If-Range" not in request.headers or condition.etag == served.etag

@@ -1,0 +1,50 @@
+"""What the views work with: made once per process, after the fork, and kept on the application."""
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+
+from api.auth import Authenticator
+from fluxfarm.catalog import Catalog, load_catalog
+from fluxfarm.database import Database
+from fluxfarm.links import LinkSigner, load_secrets
+from fluxfarm.queue import TokenQueue, redis_client
+from fluxfarm.ratelimit import RateLimiter
+from fluxfarm.settings import Settings
+from fluxfarm.storage import ObjectStore, open_store
+
+NAME = "fluxfarm"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    settings: Settings
+    catalog: Catalog
+    database: Database
+    tokens: TokenQueue
+    store: ObjectStore
+    limiter: RateLimiter
+    authenticator: Authenticator
+    signer: LinkSigner
+
+
+def build_services(settings: Settings) -> Services:
+    """Connect to nothing yet; each part is reached when it is first needed."""
+    database = Database(settings.require_database_url(), pool_size=10, application="fluxfarm api")
+    limiter = RateLimiter(redis_client(settings), processes=settings.api_workers)
+    return Services(
+        settings=settings,
+        catalog=load_catalog(settings),
+        database=database,
+        tokens=TokenQueue(settings),
+        store=open_store(settings),
+        limiter=limiter,
+        authenticator=Authenticator(database, limiter),
+        signer=LinkSigner(load_secrets(settings)),
+    )
+
+
+def services() -> Services:
+    """The services of the application that answers this request."""
+    return cast("Services", current_app.extensions[NAME])

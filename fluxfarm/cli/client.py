@@ -1,0 +1,53 @@
+"""The command line as a client of the API: where it is, which key to show it, and its errors as sentences."""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import click
+import requests
+
+from fluxfarm.local.running import running
+from fluxfarm.settings import Settings
+
+TIMEOUT_SECONDS = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    url: str
+    api_key: str
+
+    def call(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        """Ask the API; raises `ClickException` with its own words when it refuses or does not answer."""
+        headers = {"X-API-Key": self.api_key}
+        try:
+            response = requests.request(
+                method, self.url + path, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False, **arguments
+            )
+        except requests.RequestException as error:
+            raise click.ClickException(f"No answer from {self.url}; is fluxfarm running?") from error
+        if response.status_code >= requests.codes.bad_request:
+            raise click.ClickException(_words(response))
+        return response
+
+
+def client() -> Client:
+    """From FLUXFARM_URL and FLUXFARM_API_KEY, else of the farm that runs on the data directory."""
+    found = running(Settings.from_environment(os.environ).data_dir)
+    url = os.environ.get("FLUXFARM_URL") or (found.url if found else None)
+    key = os.environ.get("FLUXFARM_API_KEY") or (found.api_key if found else None)
+    if url is None or key is None:
+        raise click.ClickException(
+            "No farm runs here; start one with `fluxfarm up`, or set FLUXFARM_URL and FLUXFARM_API_KEY."
+        )
+    return Client(url.rstrip("/"), key)
+
+
+def _words(response: requests.Response) -> str:
+    try:
+        said = response.json()
+        lines = [said["error"], *(f"  {each['field']}: {each['message']}" for each in said["details"])]
+    except (ValueError, KeyError, TypeError):
+        return f"{response.url} answered {response.status_code} without saying why."
+    return lines[0] if len(lines) <= 2 else "\n".join(lines)  # noqa: PLR2004 (one detail is already in the message)

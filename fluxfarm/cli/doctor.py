@@ -1,0 +1,114 @@
+"""`fluxfarm doctor`: what is missing, and how to mend it."""
+
+import importlib.util
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import click
+from sqlalchemy.orm import Session
+
+from fluxfarm import lookup, schema
+from fluxfarm.catalog import load_catalog
+from fluxfarm.cli.context import farm_settings
+from fluxfarm.database import Database
+from fluxfarm.errors import FluxfarmError
+from fluxfarm.queue import redis_client
+from fluxfarm.ratelimit import RateLimiter
+from fluxfarm.settings import Settings
+from fluxfarm.storage import open_store
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at; without a remedy it is in order."""
+
+    what: str
+    found: str
+    remedy: str | None = None
+
+
+@click.command()
+def doctor() -> None:
+    """Look at everything the farm needs; exit status 1 if something is missing."""
+    findings = list(examine(farm_settings()))
+    for finding in findings:
+        click.echo(f"{'ok     ' if finding.remedy is None else 'MISSING'}  {finding.what}: {finding.found}")
+        if finding.remedy:
+            click.echo(f"         {finding.remedy}")
+    if any(finding.remedy for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    yield from _guarded("catalogue", lambda: _catalogue(settings), "correct FLUXFARM_CATALOG or FLUXFARM_WEIGHTS")
+    yield _packages()
+    yield from _guarded("database", lambda: _database(settings), "start it, or set FLUXFARM_DATABASE_URL")
+    yield from _guarded("redis", lambda: _redis(settings), "start it, or set FLUXFARM_REDIS_URL")
+    yield from _guarded("storage", lambda: _storage(settings), "check the data directory or the FLUXFARM_S3_ settings")
+
+
+def _guarded(what: str, look: Callable[[], list[Finding]], remedy: str) -> list[Finding]:
+    try:
+        return look()
+    except FluxfarmError as error:
+        return [Finding(what, error.message, remedy)]
+
+
+def _catalogue(settings: Settings) -> list[Finding]:
+    served = load_catalog(settings).models.values()
+    return [Finding("catalogue", ", ".join(f"{each.slug} from {each.weights.location}" for each in served))]
+
+
+def _packages() -> Finding:
+    absent = [name for name in ("torch", "diffusers", "transformers") if importlib.util.find_spec(name) is None]
+    if absent:
+        return Finding("worker packages", f"no {', '.join(absent)}", "pip install -c constraints.txt '.[worker]'")
+    return Finding("worker packages", "torch, diffusers and transformers are installed")
+
+
+def _database(settings: Settings) -> list[Finding]:
+    with _session(settings) as session:
+        current = schema.current(session)
+        if current != schema.head():
+            found = f"schema at {current or 'nothing'}, this release wants {schema.head()}"
+            return [Finding("schema", found, "run `fluxfarm migrate`")]
+        return [Finding("database", "reachable"), Finding("schema", current), _slots(session), _workers(session)]
+
+
+def _slots(session: Session) -> Finding:
+    drift = lookup.slot_drift(session)
+    if drift:
+        found = f"{len(drift)} keys count active predictions wrongly, the first is {drift[0]['id']}"
+        return Finding("slots", found, "report this: it must not happen")
+    return Finding("slots", "every key's count is right")
+
+
+def _workers(session: Session) -> Finding:
+    live = lookup.live_workers(session)
+    if not live:
+        return Finding("workers", "none is alive", "start one with `fluxfarm worker --model flux-dev`")
+    return Finding("workers", ", ".join(f"{model}: {n}" for model, n in sorted(live.items())))
+
+
+def _redis(settings: Settings) -> list[Finding]:
+    limiter = RateLimiter(redis_client(settings), processes=1)
+    if limiter.reachable():
+        return [Finding("redis", "reachable")]
+    return [Finding("redis", "does not answer", "start it, or set FLUXFARM_REDIS_URL")]
+
+
+def _storage(settings: Settings) -> list[Finding]:
+    open_store(settings).probe()
+    where = settings.s3_bucket or settings.data_dir / "objects"
+    return [Finding("storage", f"writes, reads and deletes in {where}")]
+
+
+@contextmanager
+def _session(settings: Settings) -> Iterator[Session]:
+    database = Database(settings.require_database_url(), pool_size=1, application="fluxfarm doctor")
+    try:
+        with database.session_scope() as session:
+            yield session
+    finally:
+        database.close()

@@ -1,0 +1,44 @@
+"""The root of the command line, and how its errors look: one sentence, never a traceback."""
+
+import os
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from fluxfarm.cli.doctor import doctor
+from fluxfarm.cli.keys import keys
+from fluxfarm.cli.migrate import migrate
+from fluxfarm.cli.models import models
+from fluxfarm.cli.predict import predict
+from fluxfarm.cli.status import status
+from fluxfarm.cli.up import up
+from fluxfarm.errors import FluxfarmError
+
+
+class OneSentence(click.Group):
+    """Shows the domain's errors as a sentence each."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except FluxfarmError as error:
+            raise click.ClickException(error.message) from error
+
+
+@click.group(cls=OneSentence)
+@click.version_option(version("fluxfarm"), prog_name="fluxfarm")
+def main() -> None:
+    """A self-hosted prediction platform for the FLUX.1 image models."""
+
+
+@main.command()
+@click.option("--model", required=True, help="The model to serve.")
+def worker(model: str) -> None:
+    """Run one worker: one process, one pipeline, one device. Needs the `worker` extra."""
+    os.execv(sys.executable, [sys.executable, "-m", "worker", "--model", model])  # noqa: S606 (our own interpreter)
+
+
+for command in (up, predict, keys, models, status, doctor, migrate):
+    main.add_command(command)

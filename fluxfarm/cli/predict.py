@@ -1,0 +1,117 @@
+"""`fluxfarm predict`: create a prediction, follow it, save its pictures."""
+
+import base64
+import json
+import mimetypes
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import requests
+from tqdm import tqdm
+
+from fluxfarm import inputs
+from fluxfarm.catalog import load_catalog
+from fluxfarm.cli.client import Client, client
+from fluxfarm.settings import Settings
+
+POLL_SECONDS = 0.5
+ENDS = ("success", "error", "cancelled")
+
+
+def input_options(command: Callable[..., None]) -> Callable[..., None]:
+    """An option per input of the API, by the same name; also with dashes."""
+    schema = inputs.schema(load_catalog(Settings()).model("flux-dev"))
+    for name, field in reversed(schema["properties"].items()):
+        if name == "prompt":
+            continue
+        names = dict.fromkeys((f"--{name.replace('_', '-')}", f"--{name}"))
+        kind: dict[str, Any] = {"is_flag": True} if field.get("type") == "boolean" else {"metavar": "VALUE"}
+        command = click.option(*names, name, default=None, help=field.get("description"), **kind)(command)
+    return command
+
+
+@click.command()
+@click.argument("prompt")
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to save the picture.")
+@click.option("--model", default="flux-dev", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the finished prediction as JSON.")
+@input_options
+def predict(prompt: str, output: Path | None, model: str, *, as_json: bool, **sent: Any) -> None:
+    """Draw PROMPT and save the pictures.
+
+    --image takes a file as well as an address. Several pictures are saved as NAME-1, NAME-2 and so on.
+    """
+    api = client()
+    given = {name: value for name, value in sent.items() if value is not None}
+    if "image" in given:
+        given["image"] = _picture(given["image"])
+    if output and "output_format" not in given and output.suffix.lower() in (".webp", ".jpg", ".jpeg", ".png"):
+        given["output_format"] = output.suffix[1:].lower()
+    created = api.call("POST", "/v1/prediction", json={"model": model, "input": {"prompt": prompt, **given}}).json()
+    finished = _follow(api, created["predictionID"])
+    if as_json:
+        click.echo(json.dumps(finished, indent=2))
+    if finished["status"] != "success":
+        raise click.ClickException(finished["error"] or f"The prediction ended as {finished['status']}.")
+    for path in _save(finished["images"], output, finished["id"]):
+        click.echo(path, err=as_json)
+    for notice in finished["notices"]:
+        click.echo(notice, err=True)
+
+
+def _picture(value: str) -> str:
+    """A file as a data URI; what names no file is left for the API to judge."""
+    path = Path(value)
+    if value.startswith(("http://", "https://", "data:")) or not path.is_file():
+        return value
+    media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return f"data:{media_type};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _follow(api: Client, prediction: str) -> dict[str, Any]:
+    """Poll until it ends, behind a progress bar; Ctrl-C cancels it."""
+    with tqdm(unit="step", desc="starting", leave=False) as bar:
+        try:
+            while True:
+                response = api.call("GET", f"/v1/prediction/{prediction}")
+                seen: dict[str, Any] = response.json()
+                if seen["status"] in ENDS:
+                    return seen
+                _show(bar, seen)
+                time.sleep(POLL_SECONDS)
+        except KeyboardInterrupt:
+            api.call("POST", f"/v1/prediction/{prediction}/cancel")
+            raise click.ClickException("Cancelled.") from None
+
+
+def _show(bar: Any, seen: dict[str, Any]) -> None:
+    at, queue = seen["progress"], seen["queue"] or {}
+    bar.total = at["steps"] * at["images"]
+    bar.n = max(0, at["image"] - 1) * at["steps"] + at["step"]
+    waiting = seen["status"] == "starting"
+    bar.set_description(f"queued at {queue.get('position')}" if waiting else at["stage"].replace("_", " "))
+
+
+def _save(images: list[dict[str, Any]], output: Path | None, prediction: str) -> list[Path]:
+    paths = []
+    for number, image in enumerate(images, 1):
+        data = _read(image["url"])
+        suffix = {"image/webp": ".webp", "image/jpeg": ".jpg", "image/png": ".png"}[image["content_type"]]
+        path = output or Path(f"{prediction[:8]}{suffix}")
+        if len(images) > 1:
+            path = path.with_stem(f"{path.stem}-{number}")
+        path.write_bytes(data)
+        paths.append(path)
+    return paths
+
+
+def _read(url: str) -> bytes:
+    if url.startswith("data:"):
+        return base64.b64decode(url.partition(",")[2])
+    response = requests.get(url, timeout=60)
+    if not response.ok:
+        raise click.ClickException(f"The picture could not be read: {response.status_code} from its link.")
+    return response.content

@@ -1,0 +1,128 @@
+"""What the maintenance loop does to the database beside ending predictions: presence, rates, floors and retention.
+
+Nothing here commits, and nothing is harmed if two processes do it at once.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from fluxfarm.catalog import Model
+from fluxfarm.lookup import LIVE_WORKER_SECONDS
+
+BATCH = 100
+RATE_SAMPLE = 50
+
+REGISTER = text("""
+INSERT INTO workers (id, model, version, host, pid, device)
+VALUES (:id, :model, :version, :host, :pid, :device)
+ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp()
+""")
+
+FORGET_DEAD = text("DELETE FROM workers WHERE seen_at < clock_timestamp() - :seconds * interval '1 s'")
+
+# Never more tokens than live workers: a token starts a drain that goes on while there is work.
+TOKENS_WANTED = text("""
+SELECT w.model, least(w.n, (
+    SELECT count(*) FROM (
+        SELECT FROM predictions p WHERE p.model = w.model AND p.status = 'queued' LIMIT w.n
+    ) AS queued
+)) AS n
+FROM (
+    SELECT model, count(*) AS n FROM workers
+    WHERE seen_at > clock_timestamp() - :seconds * interval '1 s' GROUP BY model
+) AS w
+""")
+
+MEASURE = text("""
+INSERT INTO model_queues (model, pixel_step_microseconds, virtual_floor)
+SELECT recent.model, sum(o.device_microseconds)::float / sum(o.render_width::bigint * o.render_height * o.steps), 0
+FROM (
+    SELECT p.id, p.model FROM predictions p
+    WHERE p.model = :model AND p.version = :version AND p.attempt > 0 AND p.status <> 'queued'
+    ORDER BY p.start_tag DESC LIMIT :sample
+) AS recent JOIN outputs o ON o.prediction_id = recent.id
+GROUP BY recent.model
+ON CONFLICT (model) DO UPDATE SET pixel_step_microseconds = excluded.pixel_step_microseconds
+""")
+
+EXPIRED = text("""
+SELECT p.id, i.plan ->> 'image_key' AS input_key,
+    coalesce(array_agg(o.object_key) FILTER (WHERE o.object_key IS NOT NULL), '{}') AS output_keys
+FROM (
+    SELECT id FROM predictions WHERE expires_at <= clock_timestamp() ORDER BY expires_at LIMIT :batch
+) AS p
+JOIN prediction_inputs i ON i.prediction_id = p.id LEFT JOIN outputs o ON o.prediction_id = p.id
+GROUP BY p.id, i.plan
+""")
+
+# Virtual time must not go back when the rows that define it go.
+FORGET = text("""
+WITH gone AS (
+    DELETE FROM predictions WHERE id = ANY(:ids) AND expires_at <= clock_timestamp()
+    RETURNING model, start_tag, attempt
+)
+INSERT INTO model_queues AS q (model, virtual_floor)
+SELECT model, max(start_tag) FROM gone WHERE attempt > 0 GROUP BY model ORDER BY model
+ON CONFLICT (model) DO UPDATE SET virtual_floor = greatest(q.virtual_floor, excluded.virtual_floor)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerIdentity:
+    """One worker process, for as long as it lives."""
+
+    id: uuid.UUID
+    model: str
+    version: str
+    host: str
+    pid: int
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A prediction past its retention, and every object that belongs to it."""
+
+    id: uuid.UUID
+    object_keys: tuple[str, ...]
+
+
+def sign_of_life(session: Session, worker: WorkerIdentity) -> None:
+    """Say that this worker lives; the first time, that it is there."""
+    parameters = {name: getattr(worker, name) for name in ("id", "model", "version", "host", "pid", "device")}
+    session.execute(REGISTER, parameters)
+
+
+def sign_off(session: Session, worker_id: uuid.UUID) -> None:
+    session.execute(text("DELETE FROM workers WHERE id = :id"), {"id": worker_id})
+
+
+def forget_dead_workers(session: Session) -> None:
+    session.execute(FORGET_DEAD, {"seconds": 4 * LIVE_WORKER_SECONDS})
+
+
+def tokens_wanted(session: Session) -> dict[str, int]:
+    """For each model with live workers, how many of them have work waiting."""
+    rows = session.execute(TOKENS_WANTED, {"seconds": LIVE_WORKER_SECONDS})
+    return {row.model: row.n for row in rows if row.n}
+
+
+def measure(session: Session, model: Model) -> None:
+    """Note what one pixel-step of the model has lately cost its device."""
+    parameters = {"model": model.slug, "version": model.version, "sample": RATE_SAMPLE}
+    session.execute(MEASURE, parameters)
+
+
+def expired(session: Session) -> list[Expired]:
+    """Up to a batch of predictions whose pictures may be kept no longer."""
+    rows = session.execute(EXPIRED, {"batch": BATCH})
+    return [Expired(row.id, (*row.output_keys, *([row.input_key] if row.input_key else []))) for row in rows]
+
+
+def forget(session: Session, ids: Sequence[uuid.UUID]) -> None:
+    """Delete the rows of predictions whose objects are gone."""
+    session.execute(FORGET, {"ids": list(ids)})

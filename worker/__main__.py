@@ -1,0 +1,109 @@
+"""`python -m worker --model SLUG`: load one pipeline onto one device, then render what is queued for it."""
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import uuid
+from collections.abc import Callable
+
+from fluxfarm.catalog import Model, load_catalog
+from fluxfarm.database import Database
+from fluxfarm.errors import FluxfarmError
+from fluxfarm.settings import Settings
+from fluxfarm.storage import open_store
+from fluxfarm.telemetry import configure_logging
+from fluxfarm.upkeep import WorkerIdentity
+from worker import app, pipelines
+from worker.drain import Drain, Parts
+from worker.finisher import Check, Finisher
+from worker.lease import LeaseKeeper
+from worker.pipelines import DeviceOptions, Pipeline, Rendered, Verdict
+from worker.prepare import Preparer
+from worker.watchdog import Watchdog
+
+log = logging.getLogger("fluxfarm")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="fluxfarm worker", description=__doc__)
+    parser.add_argument("--model", required=True, help="the model to serve")
+    arguments = parser.parse_args()
+    # Until Celery has its own, a wish to stop while weights load ends the process at once.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        settings = Settings.from_environment(os.environ)
+        configure_logging(settings.log_level)
+        serve(load_catalog(settings).model(arguments.model), settings)
+    except FluxfarmError as error:
+        log.critical("the worker cannot start", extra={"fields": {"code": error.code, "reason": error.message}})
+        sys.exit(1)
+
+
+def serve(model: Model, settings: Settings) -> None:
+    """Load, warm, report, and work until told to stop."""
+    pipeline, check = _load(model, settings)
+    store = open_store(settings)
+    store.probe()
+    identity = WorkerIdentity(
+        id=uuid.uuid4(),
+        model=model.slug,
+        version=model.version,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        device=pipeline.device,
+    )
+    database = Database(settings.require_database_url(), pool_size=3, application="fluxfarm worker")
+    lease_database = Database(settings.require_database_url(), pool_size=1, application="fluxfarm lease")
+    with (
+        LeaseKeeper(lease_database, identity, settings.lease_seconds) as keeper,
+        Finisher(database, store, keeper, check) as finisher,
+    ):
+        preparer = Preparer(model, store, settings)
+        parts = Parts(model, pipeline, database, keeper, preparer, finisher, identity.id)
+        drain = Drain(parts, settings)
+        log.info("worker ready", extra={"fields": {"model": model.slug, "device": pipeline.device}})
+        threading.Thread(target=drain.look_now_and_then, name="idle look", daemon=True).start()
+        _until_stopped(lambda: app.consume(model.slug, drain, settings))
+        drain.stop()
+        drain.settle()
+    if drain.broken:
+        sys.exit(os.EX_SOFTWARE)
+
+
+def _load(model: Model, settings: Settings) -> tuple[Pipeline, Check | None]:
+    watchdog = Watchdog()
+    watchdog.arm(settings.load_limit_seconds)
+    pipeline = pipelines.load(model, DeviceOptions.of(settings), settings.data_dir / "weights")
+    pipeline.warm()
+    check = _checker(settings)
+    watchdog.disarm()
+    return pipeline, check
+
+
+def _checker(settings: Settings) -> Check | None:
+    if settings.safety_checker is None:
+        return None
+    checker = pipelines.load_safety_checker(
+        settings.safety_checker, labels=settings.safety_labels, threshold=settings.safety_threshold
+    )
+
+    def check(rendered: Rendered) -> Verdict:
+        return checker.check(rendered.pixels)
+
+    return check
+
+
+def _until_stopped(consume: Callable[[], None]) -> None:
+    try:
+        consume()
+    except SystemExit:
+        # Celery's way of saying that it has stopped.
+        return
+
+
+if __name__ == "__main__":
+    main()

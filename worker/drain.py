@@ -1,0 +1,141 @@
+"""Claim after claim while there is work; the only place that drives the device, one thread at a time.
+
+A token starts a drain, and so does the idle look into the database, which needs no broker: rendering goes on while
+Redis is away.
+"""
+
+import logging
+import os
+import signal
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+
+from fluxfarm import lifecycle
+from fluxfarm.catalog import Model
+from fluxfarm.database import Database
+from fluxfarm.errors import Unavailable
+from fluxfarm.settings import Settings
+from worker import run
+from worker.finisher import Finisher
+from worker.job import Job, StageLimits
+from worker.lease import LeaseKeeper
+from worker.pipelines import Pipeline
+from worker.prepare import Preparer, Ready
+from worker.watchdog import Watchdog
+
+log = logging.getLogger("fluxfarm")
+
+FAULTS_IN_A_ROW = 2
+
+PATIENCE_SECONDS = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a drain works with."""
+
+    model: Model
+    pipeline: Pipeline
+    database: Database
+    keeper: LeaseKeeper
+    preparer: Preparer
+    finisher: Finisher
+    worker_id: uuid.UUID
+
+
+class Drain:
+    def __init__(self, parts: Parts, settings: Settings) -> None:
+        self._parts = parts
+        self._preparer = parts.preparer
+        self._settings = settings
+        self._limits = StageLimits.of(settings)
+        self._watchdog = Watchdog()
+        self._device = threading.Lock()
+        self._faults = 0
+        # Written by a signal handler: plain attributes, for an Event or a lock may deadlock there.
+        self._stopping = False
+        self._stop_deadline = float("inf")
+
+    def stop(self) -> None:
+        """Claim no more; a render goes on for the settings' `stop_seconds` and is then handed back."""
+        self._stop_deadline = time.monotonic() + self._settings.stop_seconds
+        self._stopping = True
+
+    @property
+    def broken(self) -> bool:
+        """Two failures in a row were the worker's own."""
+        return self._faults >= FAULTS_IN_A_ROW
+
+    def drain(self) -> None:
+        """Render until nothing is queued, or this worker is stopping or broken."""
+        with self._device:
+            try:
+                while ready := self._next():
+                    self._render(ready)
+            except Unavailable:
+                log.warning("no work can be claimed: the database is away")
+            finally:
+                self._watchdog.disarm()
+        if self.broken and not self._stopping:
+            # Its supervisor starts it again, with back-off, on a device that may have recovered.
+            log.error("the device or the weights fail; the worker ends")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def look_now_and_then(self) -> None:
+        """Look for work without a token, for ever; the body of the idle thread."""
+        while not self._stopping:
+            time.sleep(self._settings.idle_look_seconds)
+            try:
+                self.drain()
+            except Exception:
+                log.exception("an idle look failed")
+
+    def settle(self) -> None:
+        """Wait for the present render to end and hand back whatever was not begun; for the way out."""
+        with self._device:
+            self._preparer.abandon()
+            while self._preparer.busy:
+                if ready := self._preparer.take(PATIENCE_SECONDS):
+                    run.give_up(ready.job, self._parts.finisher)
+
+    def _next(self) -> Ready | None:
+        while not (self._stopping or self.broken):
+            if ready := self._preparer.take(0):
+                return ready
+            job = self._claim(may_fetch=not self._preparer.busy)
+            if job is None and not self._preparer.busy:
+                return None
+            if job is None:
+                if ready := self._preparer.take(PATIENCE_SECONDS):
+                    return ready
+            elif job.claimed.plan.has_image:
+                self._preparer.submit(job)
+            else:
+                return self._preparer.without_picture(job)
+        return None
+
+    def _claim(self, *, may_fetch: bool) -> Job | None:
+        with self._parts.database.session_scope() as session:
+            claimed = lifecycle.claim(
+                session,
+                model=self._parts.model.slug,
+                version=self._parts.model.version,
+                worker_id=self._parts.worker_id,
+                lease_seconds=self._settings.lease_seconds,
+                may_fetch=may_fetch,
+            )
+        if claimed is None:
+            return None
+        job = Job(claimed, self._limits, self._watchdog, must_hand_back=self._time_is_up)
+        self._parts.keeper.hold(job)
+        return job
+
+    def _time_is_up(self) -> bool:
+        return self._stopping and time.monotonic() > self._stop_deadline
+
+    def _render(self, ready: Ready) -> None:
+        healthy = run.render(ready, self._parts.pipeline, self._parts.finisher)
+        self._watchdog.disarm()
+        self._faults = 0 if healthy else self._faults + 1

@@ -1,0 +1,242 @@
+"""What comes after the device, on a thread of its own: check, encode, store and complete, while the next one renders.
+
+Every end of a prediction this process holds goes through here, so that the device's thread never waits for the store
+or for a commit. The queue is short: a store that falls behind slows the device rather than filling memory.
+"""
+
+import hashlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+from sqlalchemy.orm import Session
+
+from fluxfarm import lifecycle
+from fluxfarm.database import Database
+from fluxfarm.errors import LeaseLost, PredictionFailed, Unavailable
+from fluxfarm.outcomes import StoredOutput
+from fluxfarm.status import Stage
+from fluxfarm.storage import ObjectStore, object_key
+from worker import images
+from worker.images import PictureMetadata
+from worker.job import Job, StopReason
+from worker.lease import LeaseKeeper
+from worker.pipelines import Rendered, Verdict
+
+log = logging.getLogger("fluxfarm")
+
+WAITING_PICTURES = 4
+FIRST_PAUSE_SECONDS = 0.2
+LONGEST_PAUSE_SECONDS = 5.0
+
+Check = Callable[[Rendered], Verdict]
+
+
+class End(StrEnum):
+    """How a job leaves this process, other than by a failure that its owner is told."""
+
+    COMPLETE = "complete"
+    STOPPED = "stopped"
+    """For the reason in `job.stop`."""
+    LET_GO = "let_go"
+    """A part it needs is away: another attempt may do."""
+    FAULT = "fault"
+    """The device or the weights failed: another worker may do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A picture of a job to store, or how the job ends."""
+
+    job: Job
+    content: Rendered | End | PredictionFailed
+
+
+class Finisher:
+    """As a context manager it works off what it was given before it leaves."""
+
+    def __init__(self, database: Database, store: ObjectStore, keeper: LeaseKeeper, check: Check | None) -> None:
+        self._database = database
+        self._store = store
+        self._keeper = keeper
+        self._check = check
+        self._items: queue.Queue[Item | None] = queue.Queue(WAITING_PICTURES)
+        self._thread = threading.Thread(target=self._run, name="finish", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._items.put(None)
+        self._thread.join()
+
+    def picture(self, job: Job, rendered: Rendered) -> None:
+        self._items.put(Item(job, rendered))
+
+    def end(self, job: Job, end: End | PredictionFailed) -> None:
+        self._items.put(Item(job, end))
+
+    def _run(self) -> None:
+        while (item := self._items.get()) is not None:
+            try:
+                self._finish(item.job, item.content)
+            except LeaseLost:
+                log.info("lease lost; the result is dropped", extra={"fields": _fields(item.job)})
+                self._forget(item.job, StopReason.LOST)
+            except Exception:
+                log.exception("a prediction could not be finished", extra={"fields": _fields(item.job)})
+                self._forget(item.job, StopReason.LOST)
+
+    def _finish(self, job: Job, content: Rendered | End | PredictionFailed) -> None:
+        if isinstance(content, Rendered):
+            if job.stop is None:
+                self._keep_picture(job, content)
+        elif isinstance(content, PredictionFailed):
+            self._fail(job, content)
+        elif job.stop is not None:
+            self._end_stopped(job)
+        elif content is End.COMPLETE:
+            self._complete(job)
+        else:
+            self._let_go(job)
+
+    def _keep_picture(self, job: Job, rendered: Rendered) -> None:
+        job.afterwards(Stage.CHECK)
+        verdict = self._check(rendered) if self._check and job.claimed.plan.check_safety else None
+        if verdict is not None and verdict.blocked:
+            job.withheld += 1
+            return
+        job.afterwards(Stage.ENCODE)
+        data = self._encoded(job, rendered)
+        job.afterwards(Stage.STORE)
+        output = _stored_output(job, rendered, data, verdict)
+        if self._persist(job, lambda: self._store.put(output.object_key, data, output.media_type)):
+            job.outputs.append(output)
+
+    def _encoded(self, job: Job, rendered: Rendered) -> bytes:
+        plan, claimed = job.claimed.plan, job.claimed
+        metadata = PictureMetadata.of(
+            model=claimed.model, version=claimed.version, seed=rendered.seed, prompt=plan.prompt
+        )
+        return images.encode(
+            rendered.pixels,
+            output_format=plan.output_format,
+            quality=plan.output_quality,
+            metadata=metadata,
+            size=job.size,
+        )
+
+    def _persist(self, job: Job, write: Callable[[], None]) -> bool:
+        """Try a write to the store until the stage's time is over; then let the prediction go, to be rendered again."""
+        for pause in _pauses():
+            try:
+                write()
+            except Unavailable as error:
+                if job.stuck or job.stop is not None:
+                    fields = {**_fields(job), "reason": error.message}
+                    log.warning("the store stayed away", extra={"fields": fields})
+                    self._let_go(job)
+                    return False
+                time.sleep(pause)
+            else:
+                break
+        return True
+
+    def _complete(self, job: Job) -> None:
+        if not job.outputs:
+            message = "The safety checker withheld every picture."
+            self._fail(job, PredictionFailed("content_blocked", message))
+            return
+        if job.withheld:
+            job.notices.append(f"The safety checker withheld {job.withheld} of the pictures.")
+        spent = job.device_microseconds
+        self._write(
+            lambda session: lifecycle.complete(
+                session, job.claimed, job.outputs, device_microseconds=spent, notices=job.notices
+            )
+        )
+        self._keeper.drop(job)
+
+    def _fail(self, job: Job, failure: PredictionFailed) -> None:
+        reason, message, spent = failure.reason, failure.message, job.device_microseconds
+        self._write(
+            lambda session: lifecycle.fail(
+                session, job.claimed, code=reason, message=message, device_microseconds=spent
+            )
+        )
+        self._forget(job, StopReason.FAILED)
+
+    def _end_stopped(self, job: Job) -> None:
+        if job.stop is StopReason.CANCELLED:
+            spent = job.device_microseconds
+            self._write(lambda session: lifecycle.cancel_held(session, job.claimed, device_microseconds=spent))
+        elif job.stop is StopReason.HANDED_BACK:
+            self._write(lambda session: lifecycle.hand_back(session, job.claimed))
+        self._forget(job, job.stop or StopReason.LOST)
+
+    def _let_go(self, job: Job) -> None:
+        self._write(lambda session: lifecycle.let_go(session, job.claimed))
+        self._forget(job, StopReason.FAILED)
+
+    def _write(self, move: Callable[[Session], None]) -> None:
+        """While the database is away nobody can take over, so what is done is kept until it is back."""
+        for pause in _pauses():
+            try:
+                with self._database.session_scope() as session:
+                    move(session)
+            except Unavailable:
+                time.sleep(pause)
+            else:
+                break
+
+    def _forget(self, job: Job, reason: StopReason) -> None:
+        """Its lease is not ours any more, and what was stored for it is nobody's."""
+        job.stop = reason
+        self._keeper.drop(job)
+        keys = [output.object_key for output in job.outputs]
+        job.outputs.clear()
+        try:
+            self._store.delete(keys)
+        except Unavailable as error:
+            log.warning("objects are left behind", extra={"fields": {**_fields(job), "reason": error.message}})
+
+
+def _pauses() -> Iterator[float]:
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        yield pause
+        pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
+
+
+def _stored_output(job: Job, rendered: Rendered, data: bytes, verdict: Verdict | None) -> StoredOutput:
+    claimed, plan = job.claimed, job.claimed.plan
+    height, width = rendered.pixels.shape[:2]
+    return StoredOutput(
+        position=rendered.index,
+        object_key=object_key(
+            claimed.tenant_id, claimed.id, claimed.attempt, claimed.claim_id, rendered.index, plan.output_format
+        ),
+        media_type=images.MEDIA_TYPES[plan.output_format],
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        width=job.size[0],
+        height=job.size[1],
+        render_width=width,
+        render_height=height,
+        crop=job.crop,
+        seed=rendered.seed,
+        steps=job.steps,
+        device_microseconds=round(rendered.seconds * 1e6),
+        safety="safe" if verdict else "unchecked",
+        safety_score=verdict.score if verdict else None,
+    )
+
+
+def _fields(job: Job) -> dict[str, object]:
+    return {"prediction": job.claimed.id, "attempt": job.claimed.attempt, "request_id": job.claimed.request_id}

@@ -1,0 +1,137 @@
+"""One prediction in this process's hands: how far it has come, and the word that ends its render early.
+
+Written by the thread that works on it and read by the lease's; plain attributes suffice, for each has one writer.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fluxfarm.errors import FluxfarmError
+from fluxfarm.lifecycle import Claimed
+from fluxfarm.outcomes import Progress, StoredOutput
+from fluxfarm.settings import Settings
+from fluxfarm.status import Stage
+from worker.watchdog import Watchdog
+
+ON_DEVICE = frozenset({Stage.ENCODE_PROMPT, Stage.STEP, Stage.DECODE})
+
+
+class StopReason(StrEnum):
+    CANCELLED = "cancelled"
+    """Its owner wished so."""
+    LOST = "lost"
+    """Somebody else may hold it now."""
+    HANDED_BACK = "handed_back"
+    """This process is stopping."""
+    FAILED = "failed"
+    """A picture of it already failed beyond repair."""
+
+
+class Stopped(FluxfarmError):
+    code = "stopped"
+
+    def __init__(self, reason: StopReason) -> None:
+        super().__init__(f"The render was stopped: {reason}.")
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class StageLimits:
+    """Seconds a stage may take before the prediction counts as stuck."""
+
+    fetch: float
+    device: float
+    store: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> "StageLimits":
+        # A fetch keeps its own time; the margin is for decoding and scaling what was fetched.
+        return cls(settings.fetch_limit_seconds + 10, settings.step_limit_seconds, settings.store_limit_seconds)
+
+    def seconds(self, stage: Stage) -> float:
+        if stage in ON_DEVICE:
+            return self.device
+        return self.store if stage in (Stage.CHECK, Stage.ENCODE, Stage.STORE) else self.fetch
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """Follows one claimed prediction; as the pipeline's `Watch` it is told of each stage and step."""
+
+    claimed: Claimed
+    limits: StageLimits
+    watchdog: Watchdog
+    must_hand_back: Callable[[], bool]
+    progress: Progress = field(default_factory=Progress)
+    deadline: float = 0.0
+    stop: StopReason | None = None
+    outputs: list[StoredOutput] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    withheld: int = 0
+    crop: dict[str, int] | None = None
+    size: tuple[int, int] = (0, 0)
+    steps: int = 0
+    device_seconds: float = 0.0
+    _picture_started: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.deadline = time.monotonic() + self.limits.seconds(Stage.CLAIMED)
+        if self.claimed.cancel_requested:
+            self.stop = StopReason.CANCELLED
+
+    @property
+    def device_microseconds(self) -> int:
+        return round(self.device_seconds * 1e6)
+
+    @property
+    def stuck(self) -> bool:
+        """Past the limit of its stage: its lease is renewed no more."""
+        return time.monotonic() > self.deadline
+
+    @contextmanager
+    def on_device(self) -> Iterator[None]:
+        """Measure how long it has the device."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.device_seconds = time.perf_counter() - started
+
+    def stage(self, stage: Stage) -> None:
+        self.check()
+        picture = self.progress.picture
+        if stage is Stage.STEP:
+            self._picture_started = time.monotonic()
+            picture += 1
+            self._advance(Progress(stage, picture, 0, self.progress.steps))
+        else:
+            self._advance(Progress(stage, picture, self.progress.step, self.progress.steps, self._picture_seconds()))
+
+    def step(self, picture: int, step: int, steps: int) -> None:
+        self.steps = steps
+        self._advance(Progress(Stage.STEP, picture + 1, step, steps, self._picture_seconds()))
+        self.check()
+
+    def afterwards(self, stage: Stage) -> None:
+        """A stage of the finisher, which may run while the device goes on: it only moves the deadline."""
+        self.deadline = max(self.deadline, time.monotonic() + self.limits.seconds(stage))
+
+    def check(self) -> None:
+        """Raise `Stopped` if it should not go on."""
+        if self.stop is None and self.must_hand_back():
+            self.stop = StopReason.HANDED_BACK
+        if self.stop is not None:
+            raise Stopped(self.stop)
+
+    def _advance(self, progress: Progress) -> None:
+        self.progress = progress
+        seconds = self.limits.seconds(progress.stage)
+        self.deadline = time.monotonic() + seconds
+        if progress.stage in ON_DEVICE:
+            self.watchdog.arm(seconds)
+
+    def _picture_seconds(self) -> float:
+        return round(time.monotonic() - self._picture_started, 3) if self._picture_started else 0.0

@@ -1,0 +1,89 @@
+"""Renews the leases this process holds, carries progress out and cancellation in, and shows that the worker lives.
+
+A thread of its own over a connection of its own, so that neither a render nor a busy pool delays it. A prediction past
+the limit of its stage is not renewed: a living thread beside a hung device proves nothing.
+"""
+
+import logging
+import threading
+from typing import Self
+
+from fluxfarm import lifecycle, upkeep
+from fluxfarm.database import Database
+from fluxfarm.errors import LeaseLost, Unavailable
+from fluxfarm.upkeep import WorkerIdentity
+from worker.job import Job, StopReason
+
+log = logging.getLogger("fluxfarm")
+
+LONGEST_BEAT_SECONDS = 2.0
+
+
+class LeaseKeeper:
+    """As a context manager it beats from entry to exit."""
+
+    def __init__(self, database: Database, identity: WorkerIdentity, lease_seconds: float) -> None:
+        self._database = database
+        self._identity = identity
+        self._lease_seconds = lease_seconds
+        self._beat_seconds = min(LONGEST_BEAT_SECONDS, lease_seconds / 4)
+        self._jobs: set[Job] = set()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
+        self._away = False
+
+    def __enter__(self) -> Self:
+        with self._database.session_scope() as session:
+            upkeep.sign_of_life(session, self._identity)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ending.set()
+        self._thread.join()
+        try:
+            with self._database.session_scope() as session:
+                upkeep.sign_off(session, self._identity.id)
+        except Unavailable:
+            log.warning("worker could not sign off")
+
+    def hold(self, job: Job) -> None:
+        self._jobs.add(job)
+
+    def drop(self, job: Job) -> None:
+        self._jobs.discard(job)
+
+    @property
+    def held(self) -> tuple[Job, ...]:
+        return tuple(self._jobs)
+
+    def _run(self) -> None:
+        while not self._ending.wait(self._beat_seconds):
+            try:
+                self._beat()
+                self._away = False
+            except Unavailable:
+                # Nobody can take over meanwhile; what is finished is kept until the database is back.
+                if not self._away:
+                    log.warning("leases cannot be renewed: the database is away")
+                self._away = True
+            except Exception:
+                log.exception("a round of renewals failed")
+
+    def _beat(self) -> None:
+        with self._database.session_scope() as session:
+            upkeep.sign_of_life(session, self._identity)
+        for job in self.held:
+            if not job.stuck:
+                self._renew(job)
+
+    def _renew(self, job: Job) -> None:
+        try:
+            with self._database.session_scope() as session:
+                cancel = lifecycle.renew(session, job.claimed, job.progress, self._lease_seconds)
+        except LeaseLost:
+            job.stop = StopReason.LOST
+            self.drop(job)
+            return
+        if cancel and job.stop is None:
+            job.stop = StopReason.CANCELLED

@@ -1,0 +1,149 @@
+"""The maintenance process: the only way back for what was lost.
+
+A plain loop over Postgres, so that it works while Redis is away; any number of them may run.
+"""
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.orm import Session
+
+from fluxfarm import lifecycle, upkeep
+from fluxfarm.catalog import Catalog, load_catalog
+from fluxfarm.database import Database
+from fluxfarm.errors import FluxfarmError, Unavailable
+from fluxfarm.queue import TokenQueue
+from fluxfarm.settings import Settings
+from fluxfarm.storage import ObjectStore, open_store
+from fluxfarm.telemetry import configure_logging
+
+log = logging.getLogger("fluxfarm")
+
+SLOW_ROUND_SECONDS = 10.0
+"""Rates, retention and dead workers are looked after this often."""
+
+
+class Maintenance:
+    def __init__(
+        self, *, database: Database, tokens: TokenQueue, store: ObjectStore, catalog: Catalog, settings: Settings
+    ) -> None:
+        self._database = database
+        self._tokens = tokens
+        self._store = store
+        self._catalog = catalog
+        self._settings = settings
+        self._first_look: float | None = None
+        self._last_slow_round = float("-inf")
+
+    def round(self) -> None:
+        """Look after everything once; raises `Unavailable` while the database or the store is away."""
+        self._expire()
+        for step in (self._fail_overdue, self._fail_withdrawn):
+            while self._in_transaction(step) == lifecycle.BATCH:
+                continue
+        self._top_up_tokens()
+        if time.monotonic() - self._last_slow_round > SLOW_ROUND_SECONDS:
+            self._last_slow_round = time.monotonic()
+            self._slow_round()
+
+    def _expire(self) -> None:
+        """Take nothing back before workers had one lease's time to renew since this process first saw the database."""
+        with self._database.session_scope() as session:
+            if self._first_look is None:
+                session.connection()
+                self._first_look = time.monotonic()
+        if time.monotonic() - self._first_look >= self._settings.lease_seconds:
+            self._in_transaction(lambda s: lifecycle.expire(s, max_attempts=self._settings.max_attempts))
+
+    def _fail_overdue(self, session: Session) -> int:
+        return lifecycle.fail_overdue(session, max_queue_seconds=self._settings.max_queue_seconds)
+
+    def _fail_withdrawn(self, session: Session) -> int:
+        return lifecycle.fail_withdrawn(session, models=list(self._catalog.models))
+
+    def _top_up_tokens(self) -> None:
+        with self._database.session_scope() as session:
+            wanted = upkeep.tokens_wanted(session)
+        for model, most in wanted.items():
+            waiting = self._tokens.waiting(model)
+            if waiting is not None and waiting < most:
+                self._tokens.put(model, copies=most - waiting)
+
+    def _slow_round(self) -> None:
+        with self._database.session_scope() as session:
+            upkeep.forget_dead_workers(session)
+            for model in self._catalog.models.values():
+                upkeep.measure(session, model)
+        while self._forget_expired():
+            continue
+
+    def _forget_expired(self) -> bool:
+        """Objects first, then rows: what is interrupted is done again. No transaction is held over the store."""
+        with self._database.session_scope() as session:
+            expired = upkeep.expired(session)
+        self._store.delete(key for each in expired for key in each.object_keys)
+        with self._database.session_scope() as session:
+            upkeep.forget(session, [each.id for each in expired])
+        return len(expired) == upkeep.BATCH
+
+    def _in_transaction(self, step: Callable[[Session], int]) -> int:
+        with self._database.session_scope() as session:
+            return step(session)
+
+
+@dataclass(slots=True)
+class Stopping:
+    """Set by signal handlers: a plain attribute, for an Event may deadlock there."""
+
+    asked: bool = False
+
+
+def loop(maintenance: Maintenance, *, pause_seconds: float, stopping: Stopping) -> None:
+    """A round, a pause, until asked to stop."""
+    away = False
+    while not stopping.asked:
+        try:
+            maintenance.round()
+            if away:
+                log.info("maintenance goes on")
+            away = False
+        except Unavailable as error:
+            if not away:
+                log.warning("maintenance waits", extra={"fields": {"reason": error.message}})
+            away = True
+        except Exception:
+            log.exception("a round of maintenance failed")
+        time.sleep(pause_seconds)
+
+
+def main() -> None:
+    stopping = Stopping()
+
+    def stop(*_: object) -> None:
+        stopping.asked = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    try:
+        settings = Settings.from_environment(os.environ)
+        configure_logging(settings.log_level)
+        maintenance = Maintenance(
+            database=Database(settings.require_database_url(), pool_size=1, application="fluxfarm maintenance"),
+            tokens=TokenQueue(settings),
+            store=open_store(settings),
+            catalog=load_catalog(settings),
+            settings=settings,
+        )
+    except FluxfarmError as error:
+        log.critical("maintenance cannot start", extra={"fields": {"code": error.code, "reason": error.message}})
+        sys.exit(1)
+    loop(maintenance, pause_seconds=settings.sweep_seconds, stopping=stopping)
+
+
+if __name__ == "__main__":
+    main()

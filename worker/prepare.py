@@ -1,0 +1,135 @@
+"""The fetch stage: an input picture is brought in, read and cut to size, on a thread of its own.
+
+So the device's thread never waits for somebody else's server: while one picture is on its way, it renders predictions
+that need none.
+"""
+
+import logging
+import queue
+import threading
+from dataclasses import dataclass
+
+from PIL.Image import Image
+
+from fluxfarm import pictures
+from fluxfarm.catalog import Model
+from fluxfarm.errors import FluxfarmError, ObjectMissing, PredictionFailed
+from fluxfarm.plans import Plan
+from fluxfarm.settings import Settings
+from fluxfarm.sizes import Size, matching, render_size
+from fluxfarm.status import Stage
+from fluxfarm.storage import ObjectStore
+from worker import outbound
+from worker.job import Job, StopReason
+from worker.pipelines import RenderOrder
+
+log = logging.getLogger("fluxfarm")
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A job that the device can take, or the reason why it never will."""
+
+    job: Job
+    order: RenderOrder | None
+    failure: FluxfarmError | None = None
+
+
+class Preparer:
+    """Prepares one job at a time that needs a picture; others are ready at once."""
+
+    def __init__(self, model: Model, store: ObjectStore, settings: Settings) -> None:
+        self._model = model
+        self._store = store
+        self._settings = settings
+        self._asked: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._ready: queue.SimpleQueue[Ready] = queue.SimpleQueue()
+        self._under_way = 0
+        self._present: Job | None = None
+        threading.Thread(target=self._run, name="prepare", daemon=True).start()
+
+    @property
+    def busy(self) -> bool:
+        """A picture is on its way, or waits to be taken."""
+        return self._under_way > 0
+
+    def submit(self, job: Job) -> None:
+        self._under_way += 1
+        self._present = job
+        self._asked.put(job)
+
+    def take(self, seconds: float) -> Ready | None:
+        """The job whose picture has come in; waits that long for it."""
+        try:
+            ready = self._ready.get(timeout=seconds) if seconds else self._ready.get_nowait()
+        except queue.Empty:
+            return None
+        self._under_way -= 1
+        return ready
+
+    def abandon(self) -> None:
+        """Stop fetching; the job comes out as one that cannot be rendered here."""
+        if self._present is not None and self.busy:
+            self._present.stop = self._present.stop or StopReason.HANDED_BACK
+
+    def without_picture(self, job: Job) -> Ready:
+        plan = job.claimed.plan
+        assert plan.width is not None
+        assert plan.height is not None
+        return Ready(job, self._order(job, Size(plan.width, plan.height)))
+
+    def _run(self) -> None:
+        while True:
+            job = self._asked.get()
+            try:
+                self._ready.put(Ready(job, self._with_picture(job)))
+            except FluxfarmError as error:
+                self._ready.put(Ready(job, None, error))
+            except Exception as error:
+                log.exception("an input picture could not be prepared")
+                failure = PredictionFailed("input_not_a_picture", "The input picture cannot be read.")
+                failure.__cause__ = error
+                self._ready.put(Ready(job, None, failure))
+
+    def _with_picture(self, job: Job) -> RenderOrder:
+        plan = job.claimed.plan
+        job.stage(Stage.FETCH)
+        try:
+            picture = pictures.open_picture(self._fetch(job, plan))
+        except pictures.UnreadablePicture as error:
+            raise PredictionFailed("input_not_a_picture", f"image: {error}") from error
+        if plan.width is not None and plan.height is not None:
+            target = Size(plan.width, plan.height)
+        else:
+            target = matching(Size(*picture.size), plan.megapixels)
+        small = self._rendered(target)
+        fitted, job.crop = pictures.cover_and_crop(picture, small.width, small.height)
+        return self._order(job, target, fitted)
+
+    def _fetch(self, job: Job, plan: Plan) -> bytes:
+        if plan.image_key is not None:
+            try:
+                return b"".join(self._store.read(plan.image_key))
+            except ObjectMissing as error:
+                raise PredictionFailed("input_missing", "The picture sent as data is not in the store.") from error
+        assert plan.image_url is not None
+        return outbound.fetch(plan.image_url, settings=self._settings, cancelled=lambda: job.stop is not None)
+
+    def _order(self, job: Job, target: Size, image: Image | None = None) -> RenderOrder:
+        plan = job.claimed.plan
+        small = self._rendered(target)
+        enlarge = self._settings.enlarge_stand_ins
+        job.size = (target.width, target.height) if enlarge else (small.width, small.height)
+        return RenderOrder(
+            prompt=plan.prompt,
+            seeds=plan.seeds,
+            width=small.width,
+            height=small.height,
+            steps=plan.num_inference_steps,
+            guidance=plan.guidance,
+            image=image,
+            prompt_strength=plan.prompt_strength,
+        )
+
+    def _rendered(self, target: Size) -> Size:
+        return render_size(target, self._model.weights.native_side) if self._model.weights.stand_in else target

@@ -1,0 +1,54 @@
+"""The story of one prediction on the device: render each picture, pass it on, and say how it ends."""
+
+import logging
+
+from fluxfarm.errors import PredictionFailed, Unavailable, WorkerFault
+from worker.finisher import End, Finisher
+from worker.job import Job, Stopped, StopReason
+from worker.pipelines import Pipeline
+from worker.prepare import Ready
+
+log = logging.getLogger("fluxfarm")
+
+
+def render(ready: Ready, pipeline: Pipeline, finisher: Finisher) -> bool:
+    """Render a prediction and hand its pictures and its end to the finisher; False for a fault of the worker's own."""
+    with ready.job.on_device():
+        end = _end_of(ready, pipeline, finisher)
+    finisher.end(ready.job, end)
+    return end is not End.FAULT
+
+
+def give_up(job: Job, finisher: Finisher) -> None:
+    """Hand back a job that was never begun."""
+    job.stop = job.stop or StopReason.HANDED_BACK
+    finisher.end(job, End.STOPPED)
+
+
+def _end_of(ready: Ready, pipeline: Pipeline, finisher: Finisher) -> End | PredictionFailed:
+    try:
+        _draw(ready, pipeline, finisher)
+    except Stopped:
+        return End.STOPPED
+    except PredictionFailed as failure:
+        return failure
+    except Unavailable:
+        return End.LET_GO
+    except Exception as error:
+        fields = {"prediction": ready.job.claimed.id, "request_id": ready.job.claimed.request_id, "reason": str(error)}
+        trace = None if isinstance(error, WorkerFault) else error
+        log.error("the worker failed at a render", exc_info=trace, extra={"fields": fields})  # noqa: TRY400 (a known fault needs no trace)
+        return End.FAULT
+    return End.COMPLETE
+
+
+def _draw(ready: Ready, pipeline: Pipeline, finisher: Finisher) -> None:
+    job, order = ready.job, ready.order
+    if ready.failure is not None:
+        raise ready.failure
+    assert order is not None
+    job.check()
+    if notice := pipeline.prompt_notice(order.prompt):
+        job.notices.append(notice)
+    for rendered in pipeline.render(order, job):
+        finisher.picture(job, rendered)
