@@ -3,17 +3,25 @@
 import dataclasses
 import gzip
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from fluxfarm.errors import Cancelled, PredictionFailed
 from fluxfarm.settings import Settings
+from worker import exchange
 from worker.destination import Address, Rules, is_public, system_addresses
 from worker.outbound import Door, fetch
 
@@ -29,8 +37,10 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, tls: ssl.SSLContext | None = None) -> None:
         super().__init__((address, 0), Answer)
+        if tls is not None:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
         self.routes: dict[str, Route] = {}
         self.asked: list[dict[str, str]] = []
         self.cut = threading.Event()
@@ -53,8 +63,8 @@ class Answer(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(address: str) -> Iterator[Server]:
-    with Server(address) as server:
+def serving(address: str, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
+    with Server(address, tls) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -415,6 +425,66 @@ def test_a_wish_to_cancel_cuts_the_fetch(front: Server) -> None:
     with pytest.raises(Cancelled):
         door(front, seconds=60).fetch(f"{front.url}/", lambda: bool(front.asked))
     assert front.cut.wait(10), "the connection was left open"
+    until_no_fetch_runs()
+
+
+def certificate_for(name: str) -> tuple[bytes, bytes]:
+    """A self-signed certificate and its key, as PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    return certificate.public_bytes(serialization.Encoding.PEM), secret
+
+
+@pytest.fixture
+def secure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A front server under TLS whose certificate is for picture.example, and is trusted."""
+    certificate, secret = certificate_for("picture.example")
+    (tmp_path / "certificate.pem").write_bytes(certificate)
+    (tmp_path / "both.pem").write_bytes(certificate + secret)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificate.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+    exchange._tls.cache_clear()
+    with serving(FRONT, context) as server:
+        yield server
+    exchange._tls.cache_clear()
+
+
+def to_front(host: str, port: int) -> list[Address]:
+    return [ip_address(FRONT)]
+
+
+def test_under_tls_the_name_is_verified_and_not_the_address(secure: Server) -> None:
+    guarded = door(secure, resolve=to_front)
+    assert guarded.fetch(f"https://picture.example:{secure.server_port}/p", never) == PICTURE
+    assert refusal(guarded, f"https://other.example:{secure.server_port}/p").reason == "input_unreachable"
+    assert refusal(guarded, f"https://{FRONT}:{secure.server_port}/p").reason == "input_unreachable"
+    assert len(secure.asked) == 1
+
+
+def test_a_certificate_nobody_vouches_for_is_refused(secure: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSL_CERT_FILE")
+    failure = refusal(door(secure, resolve=to_front), f"https://picture.example:{secure.server_port}/p")
+    assert failure.reason == "input_unreachable"
+    assert secure.asked == []
+
+
+def test_the_clock_cuts_tls_too(secure: Server) -> None:
+    secure.routes["/"] = dripping(b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n")
+    guarded = door(secure, seconds=0.3, resolve=to_front)
+    failure = refusal(guarded, f"https://picture.example:{secure.server_port}/")
+    assert "took longer" in failure.message
+    assert secure.cut.wait(10), "the connection was left open"
     until_no_fetch_runs()
 
 

@@ -183,6 +183,13 @@ def test_the_local_store_has_no_links_and_is_for_its_owner_only(tmp_path: Path) 
     assert {stat.S_IMODE(path.stat().st_mode) for path in made} == {0o600, 0o700}
 
 
+def test_a_reader_never_sees_half_of_a_second_put(local_store: ObjectStore) -> None:
+    local_store.put(KEY, DATA, "image/webp")
+    reading = local_store.read(KEY)
+    local_store.put(KEY, DATA[::-1], "image/webp")
+    assert b"".join(reading) == DATA
+
+
 def test_keys_that_no_object_can_have_are_missing_to_a_deletion(local_store: ObjectStore) -> None:
     local_store.put(KEY, DATA, "image/webp")
     local_store.delete([f"{KEY}/beneath", "tenants/t"])
@@ -360,6 +367,12 @@ def test_a_missing_bucket_is_not_a_missing_object(rclone: S3Server) -> None:
         store.read(KEY)
     with pytest.raises(Unavailable, match="NoSuchBucket"):
         list(store.keys("tenants/"))
+
+
+@pytest.mark.parametrize("when", ["when_required", "when_supported"])
+def test_checksums_are_sent_as_the_setting_says(when: str) -> None:
+    config = S3Store(Settings(s3_bucket="pictures", s3_checksums=when))._client.meta.config
+    assert (config.request_checksum_calculation, config.response_checksum_validation) == (when, when)
 
 
 def test_a_store_that_is_down_is_unavailable_soon() -> None:
