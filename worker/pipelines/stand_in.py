@@ -147,7 +147,6 @@ def _t5(tokenizer: T5Tokenizer) -> T5EncoderModel:
             num_layers=1,
             num_heads=2,
             feed_forward_proj="gated-gelu",
-            tie_word_embeddings=False,
         )
     )
 
