@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import bindparam, text
+from sqlalchemy import JSON, bindparam, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
@@ -85,7 +85,7 @@ WITH slot AS (
 )
 SELECT slot.active, slot.max_active, e.active AS tenant_active, e.creates_per_minute AS tenant_creates_per_minute
 FROM created, slot, estimate e
-""").bindparams(bindparam("input", type_=JSONB), bindparam("plan", type_=JSONB))
+""").bindparams(bindparam("input", type_=JSON), bindparam("plan", type_=JSONB))
 
 RECENT_OF_KEY = text("""
 SELECT count(*) AS n, extract(epoch FROM min(created_at) + interval '60 s' - clock_timestamp())::float AS reset

@@ -156,7 +156,7 @@ def every(session: Session, tenant: str | None = None) -> list[KeyRecord]:
     query = select(ApiKey, Tenant.name).join(Tenant, Tenant.id == ApiKey.tenant_id).order_by(ApiKey.created_at)
     if tenant is not None:
         query = query.where(Tenant.name == tenant)
-    return [_record(key, name) for key, name in session.execute(query).tuples()]
+    return [_record(key, name) for key, name in session.execute(query)]
 
 
 def revoke(session: Session, key_id: str) -> None:

@@ -8,7 +8,7 @@ import uuid
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Identity, Index, MetaData, Text, text
+from sqlalchemy import JSON, BigInteger, CheckConstraint, DateTime, ForeignKey, Identity, Index, MetaData, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -139,7 +139,8 @@ class PredictionInput(Table):
     __tablename__ = "prediction_inputs"
 
     prediction_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("predictions.id", ondelete="CASCADE"), primary_key=True)
-    input: Mapped[dict[str, Any]]
+    input: Mapped[dict[str, Any]] = mapped_column(JSON)
+    """As text, so that its fields keep their order."""
     plan: Mapped[dict[str, Any]]
 
 

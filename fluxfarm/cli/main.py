@@ -12,6 +12,7 @@ from fluxfarm.cli.keys import keys
 from fluxfarm.cli.migrate import migrate
 from fluxfarm.cli.models import models
 from fluxfarm.cli.predict import predict
+from fluxfarm.cli.settings import settings
 from fluxfarm.cli.status import status
 from fluxfarm.cli.up import up
 from fluxfarm.errors import FluxfarmError
@@ -40,5 +41,5 @@ def worker(model: str) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "worker", "--model", model])  # noqa: S606 (our own interpreter)
 
 
-for command in (up, predict, keys, models, status, doctor, migrate):
+for command in (up, predict, keys, models, status, doctor, settings, migrate):
     main.add_command(command)

@@ -204,7 +204,7 @@ def upgrade() -> None:
     op.create_table(
         "prediction_inputs",
         sa.Column("prediction_id", sa.Uuid(), nullable=False),
-        sa.Column("input", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("input", sa.JSON(), nullable=False),
         sa.Column("plan", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.ForeignKeyConstraint(
             ["prediction_id"], ["predictions.id"], name=op.f("prediction_inputs_prediction_id_fkey"), ondelete="CASCADE"
