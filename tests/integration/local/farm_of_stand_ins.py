@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import fluxfarm.cli.up as module
+from fluxfarm.local import supervisor
 from fluxfarm.local.part import Part
 from fluxfarm.local.plan import DOOR, Plan
 
@@ -62,6 +63,7 @@ def parts(plan: Plan) -> list[Part]:
 
 if __name__ == "__main__":
     CODE = json.loads(Path(sys.argv[1]).read_text())
+    supervisor.FIRST_PAUSE = 0.05
     module.plan.parts = parts
     module.plan.migration = lambda plan: python("migrate", plan, CODE.get("migrate", KEEP))
     module.plan.demo_key = lambda plan: python("keys", plan, CODE.get("keys", KEY))

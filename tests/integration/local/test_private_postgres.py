@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
@@ -22,11 +23,13 @@ QUICK = {"fsync": "off"}
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivatePostgres]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"LANG": "C", "LC_ALL": "POSIX", "PGDATA": "/nowhere", "PGPORT": "1"}.items():
-            patch.setenv(name, value)
-        with PrivatePostgres(tmp_path_factory.mktemp("pg"), tuning=QUICK) as running:
-            yield running
+    surroundings = {"LANG": "C", "LC_ALL": "POSIX", "PGDATA": "/nowhere", "PGPORT": "1", "PGCLIENTENCODING": "LATIN1"}
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in surroundings.items():
+                patch.setenv(name, value)
+            running = stack.enter_context(PrivatePostgres(tmp_path_factory.mktemp("pg"), tuning=QUICK))
+        yield running
 
 
 def one(url: str, query: str) -> object:
@@ -39,6 +42,10 @@ def one(url: str, query: str) -> object:
 def test_is_utf8_with_builtin_collation_whatever_lang_says(postgres: PrivatePostgres) -> None:
     query = "SELECT pg_encoding_to_char(encoding) || ' ' || datlocprovider::text || ' ' || datlocale FROM pg_database"
     assert one(postgres.url, f"{query} WHERE datname = 'fluxfarm'") == "UTF8 b C.UTF-8"
+
+
+def test_its_settings_are_not_bent_by_variables_of_the_caller(postgres: PrivatePostgres) -> None:
+    assert one(postgres.url, "SHOW client_encoding") == "UTF8"
 
 
 def test_refuses_a_wrong_and_a_missing_password(postgres: PrivatePostgres) -> None:

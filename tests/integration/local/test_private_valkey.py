@@ -42,9 +42,11 @@ def test_its_configuration_is_readable_by_its_owner_alone(valkey: PrivateValkey)
 
 
 def test_a_stranger_on_the_port_is_not_taken_for_it(valkey: PrivateValkey, tmp_path: Path) -> None:
+    """Not even if it lets the password pass."""
     other = PrivateValkey(tmp_path)
-    other.port = valkey.port
+    other.port, other._password = valkey.port, valkey._password
     assert not other.ready()
+    assert valkey.ready()
 
 
 def test_another_port_is_taken_when_one_is_lost_in_a_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
