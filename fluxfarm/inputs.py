@@ -47,35 +47,72 @@ class Order:
     """The input as the API shows it, each field with its value in force; no `image` where it came as a data URI."""
 
 
+_SUBJECT: Final = (
+    Field(
+        "prompt",
+        Text(longest=10_000),
+        "What the picture shows, in words.",
+        example="a lighthouse on a cliff at dusk, oil painting",
+        required=True,
+    ),
+    Field(
+        "image",
+        Picture(),
+        "Picture to start from: an http(s) URL, or a data URI of a PNG, JPEG or WebP. Left out: text-to-image.",
+        example="https://example.com/sketch.png",
+    ),
+    Field(
+        "prompt_strength",
+        Number(0, 1),
+        "How far to go from `image` towards the prompt; 1 keeps nothing of it. No effect without `image`.",
+        default=0.8,
+    ),
+)
+_SERIES: Final = (
+    Field(
+        "num_outputs",
+        Whole(1, 4),
+        "Pictures to make, each with a seed one higher than that of the one before.",
+        default=1,
+    ),
+)
+_RESULT: Final = (
+    Field(
+        "seed",
+        Whole(0, 2**32 - 1),
+        "The same seed and input give the same pictures. Left out: a random one, which the answer names.",
+        example=42,
+    ),
+    Field(
+        "output_format",
+        Choice(("webp", "jpg", "png"), also={"jpeg": "jpg"}),
+        "Format of the picture files.",
+        default="webp",
+    ),
+    Field(
+        "output_quality",
+        Whole(0, 100),
+        "Quality of WebP and JPEG files. No effect on PNG.",
+        default=80,
+    ),
+    Field(
+        "output_encoding",
+        Choice(("url", "data_uri")),
+        "How the answer carries the pictures: as links, or as data URIs.",
+        default="url",
+    ),
+    Field(
+        "disable_safety_checker",
+        Flag(),
+        "Skip the safety check of the pictures; needs a key that may.",
+        default=False,
+    ),
+)
+
+
 def _fields(model: Model) -> tuple[Field, ...]:
-    """Every field that `model` takes, in the order in which a form shows them."""
-    return (
-        Field(
-            "prompt",
-            Text(longest=10_000),
-            "What the picture shows, in words.",
-            example="a lighthouse on a cliff at dusk, oil painting",
-            required=True,
-        ),
-        Field(
-            "image",
-            Picture(),
-            "Picture to start from: an http(s) URL, or a data URI of a PNG, JPEG or WebP. Left out: text-to-image.",
-            example="https://example.com/sketch.png",
-        ),
-        Field(
-            "prompt_strength",
-            Number(0, 1),
-            "How far to go from `image` towards the prompt; 1 keeps nothing of it. No effect without `image`.",
-            default=0.8,
-        ),
-        *SIZE_FIELDS,
-        Field(
-            "num_outputs",
-            Whole(1, 4),
-            "Pictures to make, each with a seed one higher than that of the one before.",
-            default=1,
-        ),
+    """The fields of a model that draws from text, or from text and a picture."""
+    sampling = (
         Field(
             "num_inference_steps",
             Whole(int(model.steps.minimum), int(model.steps.maximum)),
@@ -88,37 +125,8 @@ def _fields(model: Model) -> tuple[Field, ...]:
             "How closely to follow the prompt.",
             default=float(model.guidance.default),
         ),
-        Field(
-            "seed",
-            Whole(0, 2**32 - 1),
-            "The same seed and input give the same pictures. Left out: a random one, which the answer names.",
-            example=42,
-        ),
-        Field(
-            "output_format",
-            Choice(("webp", "jpg", "png"), also={"jpeg": "jpg"}),
-            "Format of the picture files.",
-            default="webp",
-        ),
-        Field(
-            "output_quality",
-            Whole(0, 100),
-            "Quality of WebP and JPEG files. No effect on PNG.",
-            default=80,
-        ),
-        Field(
-            "output_encoding",
-            Choice(("url", "data_uri")),
-            "How the answer carries the pictures: as links, or as data URIs.",
-            default="url",
-        ),
-        Field(
-            "disable_safety_checker",
-            Flag(),
-            "Skip the safety check of the pictures; needs a key that may.",
-            default=False,
-        ),
     )
+    return (*_SUBJECT, *SIZE_FIELDS, *_SERIES, *sampling, *_RESULT)
 
 
 def schema(model: Model) -> dict[str, Any]:

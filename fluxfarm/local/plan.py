@@ -53,6 +53,8 @@ def make_plan(environment: Mapping[str, str], settings: Settings, address: Addre
     }
     if all(model.weights.stand_in for model in catalog.models.values()):
         told["HF_HUB_OFFLINE"] = "1"
+        # So small a model is several times slower on more threads than one, above all where cores are shared.
+        told.setdefault("OMP_NUM_THREADS", "1")
     return Plan(settings, catalog, address, told)
 
 

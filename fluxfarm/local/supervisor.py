@@ -19,6 +19,7 @@ from fluxfarm.errors import Unavailable
 from fluxfarm.local.guardian import Guardian
 from fluxfarm.local.lines import Lines
 from fluxfarm.local.part import History, Part, Running, Stream
+from fluxfarm.local.readable import readable
 from fluxfarm.local.server import signal_group
 from fluxfarm.local.spawn import spawn
 
@@ -150,7 +151,8 @@ class Supervisor:
     def _hear(self, child: Running, line: str) -> None:
         if line.strip():
             child.last_line = line.strip()
-        self._lines.say(child.part.name, line)
+        for each in readable(line):
+            self._lines.say(child.part.name, each)
 
     def _read(self, key: selectors.SelectorKey) -> None:
         with suppress(BlockingIOError):
