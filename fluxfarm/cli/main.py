@@ -12,6 +12,7 @@ from fluxfarm.cli.keys import keys
 from fluxfarm.cli.migrate import migrate
 from fluxfarm.cli.models import models
 from fluxfarm.cli.predict import predict
+from fluxfarm.cli.secrets import secrets
 from fluxfarm.cli.settings import settings
 from fluxfarm.cli.status import status
 from fluxfarm.cli.up import up
@@ -41,5 +42,5 @@ def worker(model: str) -> None:
     os.execv(sys.executable, [sys.executable, "-m", "worker", "--model", model])  # noqa: S606 (our own interpreter)
 
 
-for command in (up, predict, keys, models, status, doctor, settings, migrate):
+for command in (up, predict, keys, models, status, doctor, settings, secrets, migrate):
     main.add_command(command)

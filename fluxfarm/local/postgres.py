@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import ClassVar
 
 import psycopg
+from psycopg.sql import SQL, Identifier, Literal
 
 from fluxfarm.errors import SettingsError, Unavailable
 from fluxfarm.local.identity import Machine, choose_identity, look_at_machine
 from fluxfarm.local.leftovers import stop_leftovers
-from fluxfarm.local.private_files import kept_secret
-from fluxfarm.local.server import PrivateServer, package_directory
+from fluxfarm.local.private_files import kept_secret, write_private
+from fluxfarm.local.server import PrivateServer, new_password, package_directory
 
 NAME = "fluxfarm"
 TUNING = {
@@ -55,6 +56,7 @@ class PrivatePostgres(PrivateServer):
         )
         self.data = self._identity.home / "postgres"
         self._password_file = self._identity.home / "postgres.password"
+        self._wish_file = self._password_file.with_suffix(".next")
         self._password = kept_secret(self._password_file)
         os.chown(self._password_file, self._identity.uid, self._identity.gid)
 
@@ -86,8 +88,26 @@ class PrivatePostgres(PrivateServer):
     def answers(self) -> bool:
         if not self._says_ready():
             return False
+        wished = self._wished_password()
+        if self._is_ours(self._password):
+            if wished is None:
+                return True
+            with psycopg.connect(self._admin(self._password), autocommit=True) as connection:
+                connection.execute(SQL("ALTER ROLE {} PASSWORD {}").format(Identifier(NAME), Literal(wished)))
+        # An earlier start may have been killed before it noted what it had changed.
+        if wished is None or not self._is_ours(wished):
+            return False
+        self._wish_file.replace(self._password_file)
+        self._password = wished
+        return True
+
+    def wish_new_password(self) -> None:
+        """Have the next start change the password; whoever connects by the present one is unharmed until then."""
+        write_private(self._wish_file, new_password() + "\n")
+
+    def _is_ours(self, password: str) -> bool:
         try:
-            with psycopg.connect(self._admin, autocommit=True) as connection:
+            with psycopg.connect(self._admin(password), autocommit=True) as connection:
                 where = connection.execute("SHOW data_directory").fetchone()
                 if where is None or Path(where[0]) != self.data:
                     return False
@@ -97,6 +117,9 @@ class PrivatePostgres(PrivateServer):
             return False
         return True
 
+    def _wished_password(self) -> str | None:
+        return self._wish_file.read_text().strip() if self._wish_file.exists() else None
+
     def _says_ready(self) -> bool:
         """Its pid file names port and state; asking before that would fill the log with refusals."""
         try:
@@ -105,10 +128,9 @@ class PrivatePostgres(PrivateServer):
             return False
         return len(words) > STATE_LINE and words[PORT_LINE] == str(self.port) and words[STATE_LINE].strip() == "ready"
 
-    @property
-    def _admin(self) -> str:
+    def _admin(self, password: str) -> str:
         """Asks for SCRAM only, so that a stranger on the port is not told the password."""
-        address = self.url.removesuffix(NAME) + "postgres"
+        address = f"postgresql://{NAME}:{password}@127.0.0.1:{self.port}/postgres"
         return f"{address}?connect_timeout=2&sslmode=disable&require_auth=scram-sha-256"
 
     def _program(self, name: str) -> str:

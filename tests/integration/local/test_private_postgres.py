@@ -96,6 +96,31 @@ def test_keeps_its_rows_when_killed(tmp_path: Path) -> None:
         assert one(postgres.url, "SELECT count(*) FROM kept") == 1000
 
 
+def test_a_wished_password_holds_from_the_next_start_on(tmp_path: Path) -> None:
+    with PrivatePostgres(tmp_path, tuning=QUICK) as server:
+        old = server.url
+        server.wish_new_password()
+        assert one(old, "SELECT 1") == 1
+    with PrivatePostgres(tmp_path, tuning=QUICK) as server:
+        assert one(server.url, "SELECT 1") == 1
+        old_password, new_password = old.split(":")[2].split("@")[0], server.url.split(":")[2].split("@")[0]
+        assert old_password != new_password
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(server.url.replace(new_password, old_password))
+        assert [path.name for path in tmp_path.glob("*.next")] == []
+
+
+def test_a_start_that_died_between_the_change_and_its_note_is_healed(tmp_path: Path) -> None:
+    with PrivatePostgres(tmp_path, tuning=QUICK) as server:
+        server.wish_new_password()
+        wished = next(tmp_path.glob("*.next")).read_text().strip()
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute(f"ALTER ROLE fluxfarm PASSWORD '{wished}'")
+    with PrivatePostgres(tmp_path, tuning=QUICK) as server:
+        assert one(server.url, "SELECT 1") == 1
+        assert wished in server.url
+
+
 def test_replaces_a_server_that_an_earlier_run_left(tmp_path: Path) -> None:
     earlier = PrivatePostgres(tmp_path, tuning=QUICK)
     command = earlier.next_command()
