@@ -4,6 +4,7 @@ from flask import Flask, g, request
 from flask.wrappers import Response
 
 from api import errors, limits, tracing
+from api.docs import docs
 from api.doors import eachlabs
 from api.files import files
 from api.health import health
@@ -16,12 +17,14 @@ def create_app(settings: Settings) -> Flask:
     app = Flask("api", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]
+    # Werkzeug would answer a doubled slash with a redirect, as an HTML page.
+    app.url_map.merge_slashes = False
     app.extensions[NAME] = build_services(settings)
     app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     app.before_request(lambda: tracing.name_request(request))
     app.after_request(_add_headers)
     errors.register(app)
-    for blueprint in (eachlabs.door, files, health):
+    for blueprint in (eachlabs.door, files, health, docs):
         app.register_blueprint(blueprint)
     return app
 
@@ -29,5 +32,9 @@ def create_app(settings: Settings) -> Flask:
 def _add_headers(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
     response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.setdefault("Cache-Control", "no-store")
+    if request.method == "OPTIONS":
+        # It has no body, and Flask would call the lack of one HTML.
+        del response.headers["Content-Type"]
     limits.add_headers(response)
     return response

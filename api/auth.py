@@ -2,9 +2,12 @@
 
 import hashlib
 import time
+from ipaddress import IPv6Address, ip_network
 
 from flask import Request
 
+from api import limits
+from api.proxies import address
 from fluxfarm.database import Database
 from fluxfarm.errors import Forbidden, RateLimited, Unauthenticated
 from fluxfarm.keys import Caller, authenticate
@@ -18,6 +21,9 @@ WRONG_KEYS_PER_MINUTE = 30
 PUBLIC_READS_PER_MINUTE = 600
 REFUSED_CREATES = 10
 """Attempts to create, refused ones included, per allowed create: else refusals were a free flood."""
+
+CUSTOMER_BITS = 64
+"""An IPv6 customer has at least this network for itself, and 2^64 addresses in it."""
 
 SCHEMES = ("bearer", "key", "token")
 
@@ -41,53 +47,64 @@ class Authenticator:
         """
         key = _key(request)
         fingerprint = hashlib.sha256(key.encode("utf-8", "replace")).digest()
-        caller = self._recalled(fingerprint) or self._looked_up(key, fingerprint, request.remote_addr or "unknown")
+        caller = self._recalled(fingerprint) or self._looked_up(key, fingerprint, sender(request))
         if scope not in caller.scopes:
             raise Forbidden(f"The API key lacks the scope {scope!r}.")
         return caller
 
-    def count_read(self, caller: Caller) -> Taken:
+    def count_read(self, caller: Caller) -> None:
         """Raises `RateLimited` if the key has used up its reads of this minute."""
-        return self._counted(f"read:{caller.key_id}", caller.limits.reads_per_minute, "read {} times a minute")
+        message = "The key may read {} times a minute."
+        limits.tell(self._counted(f"read:{caller.key_id}", caller.limits.reads_per_minute, message))
 
     def count_attempt(self, caller: Caller) -> None:
         """Raises `RateLimited` if the key floods creates, refused ones included."""
         limit = REFUSED_CREATES * caller.limits.creates_per_minute
-        self._counted(f"attempt:{caller.key_id}", limit, "try to create {} times a minute, refused attempts included")
+        message = "The key may try to create {} times a minute, refused attempts included."
+        self._counted(f"attempt:{caller.key_id}", limit, message)
 
-    def count_public_read(self, address: str) -> Taken:
-        taken = self._limiter.take(f"public:{address}", PUBLIC_READS_PER_MINUTE)
-        if not taken.allowed:
-            raise RateLimited("Too many requests from this address.", retry_after=taken.reset_seconds)
-        return taken
+    def count_public_read(self, request: Request) -> None:
+        """Raises `RateLimited` if this address has asked too often without a key."""
+        message = "An address may ask {} times a minute without a key."
+        limits.tell(self._counted(f"public:{sender(request)}", PUBLIC_READS_PER_MINUTE, message))
 
-    def _counted(self, bucket: str, limit: int, words: str) -> Taken:
+    def _counted(self, bucket: str, limit: int, message: str) -> Taken:
         taken = self._limiter.take(bucket, limit)
         if not taken.allowed:
-            message = f"The key may {words.format(limit)}."
-            raise RateLimited(message, retry_after=taken.reset_seconds)
+            limits.tell(taken)
+            raise RateLimited(message.format(limit), retry_after=taken.reset_seconds)
         return taken
 
     def _recalled(self, fingerprint: bytes) -> Caller | None:
         caller, until = self._remembered.get(fingerprint, (None, 0.0))
         return caller if time.monotonic() < until else None
 
-    def _looked_up(self, key: str, fingerprint: bytes, address: str) -> Caller:
-        wrong = f"wrong:{address}"
+    def _looked_up(self, key: str, fingerprint: bytes, sent_by: str) -> Caller:
+        wrong = f"wrong:{sent_by}"
         room = self._limiter.look(wrong, WRONG_KEYS_PER_MINUTE)
-        if not room.allowed:
+        # Many may share an address: a key that was right a while ago is not shut out by a neighbour's mistakes.
+        if not room.allowed and fingerprint not in self._remembered:
             message = "Too many wrong API keys from this address; wait a minute."
             raise RateLimited(message, retry_after=room.reset_seconds)
         try:
             with self._database.session_scope() as session:
                 caller = authenticate(session, key)
         except Unauthenticated:
+            self._remembered.pop(fingerprint, None)
             self._limiter.take(wrong, WRONG_KEYS_PER_MINUTE)
             raise
         if len(self._remembered) >= MOST_REMEMBERED:
             self._remembered.clear()
         self._remembered[fingerprint] = (caller, time.monotonic() + REMEMBERED_SECONDS)
         return caller
+
+
+def sender(request: Request) -> str:
+    """Who sent it, as limits count it: an address, or the network of one IPv6 customer."""
+    found = address(request.remote_addr or "")
+    if isinstance(found, IPv6Address):
+        return str(ip_network((found, CUSTOMER_BITS), strict=False))
+    return str(found or "unknown")
 
 
 def _key(request: Request) -> str:

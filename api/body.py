@@ -1,18 +1,23 @@
-"""JSON bodies and the ids in paths: what is not well formed gets a sentence that says so."""
+"""What a request carries beside its key: a JSON body, ids in paths, a wish for retention. What is wrong is named."""
 
 import json
 import re
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Request
-from werkzeug.exceptions import UnsupportedMediaType
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from fluxfarm.errors import FieldError, InvalidInput, NotFound
+from fluxfarm.sent import shortened
 
 DURATION = re.compile(r"([1-9][0-9]{0,8})\s*([smhd]?)", re.ASCII)
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 SHORTEST_RETENTION_SECONDS = 300
+LONGEST_RETENTION_SECONDS = 10 * 365 * 86400
+MOST_SUMMED_UP = 3
 
 
 def json_object(request: Request) -> dict[str, Any]:
@@ -20,13 +25,16 @@ def json_object(request: Request) -> dict[str, Any]:
 
     Raises:
         UnsupportedMediaType: the body says it is something else.
+        RequestEntityTooLarge: it is larger than the application's limit.
         InvalidInput: it is no JSON, or not an object.
 
     """
     if request.mimetype != "application/json" and not request.mimetype.endswith("+json"):
         raise UnsupportedMediaType("Send the body as JSON, with the header Content-Type: application/json.")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("Send the body as it is, without Content-Encoding.")
     try:
-        parsed = json.loads(request.get_data(cache=False))
+        parsed = json.loads(_bytes(request))
     except (ValueError, RecursionError) as error:
         place = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
         raise InvalidInput(f"The body is not valid JSON{place}.") from None
@@ -56,6 +64,22 @@ def retention_seconds(request: Request) -> int | None:
     seconds = int(match[1]) * SECONDS[match[2]] if match else 0
     if not seconds >= SHORTEST_RETENTION_SECONDS:
         message = "must be a time of at least 5m, such as 30m, 1h or 7d"
-        detail = FieldError("Expires-After", message, sent[:100])
-        raise InvalidInput(f"Expires-After: {message}", details=(detail,))
-    return min(seconds, 10 * 365 * 86400)
+        raise invalid([FieldError("Expires-After", message, shortened(sent))])
+    return min(seconds, LONGEST_RETENTION_SECONDS)
+
+
+def invalid(wrong: Sequence[FieldError]) -> InvalidInput:
+    """One refusal of all these fields; its message sums up the first of them."""
+    told = [f"{each.field}: {each.message}" for each in wrong[:MOST_SUMMED_UP]]
+    more = len(wrong) - len(told)
+    return InvalidInput("; ".join(told) + (f"; and {more} more" if more else ""), details=tuple(wrong))
+
+
+def _bytes(request: Request) -> bytes:
+    try:
+        body = request.get_data(cache=False)
+        # A body without Content-Length is cut at the limit; only another read tells.
+        request.stream.read(1)
+    except ParseException:
+        raise BadRequest("The body is not in well-formed chunks.") from None
+    return body

@@ -11,20 +11,11 @@ from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
 from api import limits
-from fluxfarm import errors
+from api.codes import ERRORS
 from fluxfarm.errors import FluxfarmError, LimitReached
 
 log = logging.getLogger("fluxfarm")
 
-NUMBERS: dict[type[FluxfarmError], int] = {
-    errors.InvalidInput: 400,
-    errors.ModelNotFound: 404,
-    errors.NotFound: 404,
-    errors.Unauthenticated: 401,
-    errors.Forbidden: 403,
-    errors.LimitReached: 429,
-    errors.Unavailable: 503,
-}
 HTTP_CODES = {
     400: "bad_request",
     404: "not_found",
@@ -34,7 +25,14 @@ HTTP_CODES = {
     415: "unsupported_media_type",
     416: "range_not_satisfiable",
 }
-NO_SUCH_PATH = "There is nothing at this path; /docs lists what there is."
+MESSAGES = {
+    404: "There is nothing at this path; /docs lists what there is.",
+    405: "This path does not take this method; the header Allow lists those it takes.",
+    413: "The body is larger than this service takes.",
+}
+INTERNAL = "Something broke on our side; the request id is in X-Request-Id."
+RETRY_SECONDS = 2
+"""After this long a part that was away may be back."""
 
 
 def error_body(status: int, message: str, code: str, details: list[dict[str, Any]] | None = None) -> dict[str, Any]:
@@ -49,24 +47,29 @@ def register(app: Flask) -> None:
 
 
 def _domain_error(error: FluxfarmError) -> tuple[Response, int]:
-    status = next((number for kind, number in NUMBERS.items() if isinstance(error, kind)), 500)
-    if status == 500:  # noqa: PLR2004 (no number was found for it)
+    if error.code not in ERRORS or error.code == FluxfarmError.code:
         return _unexpected(error)
+    status = ERRORS[error.code][0]
     details = [{"field": d.field, "message": d.message, "sent": d.sent} for d in error.details]
     response = jsonify(error_body(status, error.message, error.code, details))
+    retry_after = RETRY_SECONDS if status == 503 else None  # noqa: PLR2004 (a part is away)
     if error.retry_after is not None:
-        response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+        retry_after = max(1, math.ceil(error.retry_after))
+    if retry_after is not None:
+        response.headers["Retry-After"] = str(retry_after)
     if isinstance(error, LimitReached) and error.limits is not None:
         limits.tell(error.limits)
-    if status == 401:  # noqa: PLR2004 (Unauthenticated)
+    if status == 401:  # noqa: PLR2004 (no valid key)
         response.headers["WWW-Authenticate"] = 'Bearer realm="fluxfarm"'
     return response, status
 
 
 def _http_error(error: HTTPException) -> tuple[Response, int]:
     status = error.code or 500
-    message = NO_SUCH_PATH if status == 404 else (error.description or error.name)  # noqa: PLR2004
-    response = jsonify(error_body(status, message, HTTP_CODES.get(status, "http_error")))
+    if status not in HTTP_CODES:
+        return _unexpected(error)
+    message = MESSAGES.get(status) or error.description or error.name
+    response = jsonify(error_body(status, message, HTTP_CODES[status]))
     for name, value in error.get_headers():
         if name.lower() not in ("content-type", "content-length"):
             response.headers[name] = value
@@ -75,5 +78,4 @@ def _http_error(error: HTTPException) -> tuple[Response, int]:
 
 def _unexpected(error: Exception) -> tuple[Response, int]:
     log.error("a request failed", exc_info=error)
-    body = error_body(500, "Something broke on our side; the request id is in X-Request-Id.", "internal_error")
-    return jsonify(body), 500
+    return jsonify(error_body(500, INTERNAL, FluxfarmError.code)), 500

@@ -1,14 +1,14 @@
 """`/files/…`: pictures through signed links. No key is asked for, and one that is sent is not looked at."""
 
-import base64
+import hashlib
 import time
 import uuid
 from dataclasses import dataclass
 
-from flask import Blueprint, Response, redirect, request
+from flask import Blueprint, Response, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
-from werkzeug.wrappers import Response as AnyResponse
 
+from api.bodiless import bodiless
 from api.body import unknown_prediction
 from api.links import EXTENSIONS
 from api.services import services
@@ -28,7 +28,7 @@ class LinkInvalid(Forbidden):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """One object as it goes out."""
+    """One object as it goes out; the size of an input picture is not known."""
 
     object_key: str
     media_type: str
@@ -38,14 +38,21 @@ class Served:
 
 
 @files.get("/files/<uuid:prediction>/<name>")
-def picture(prediction: uuid.UUID, name: str) -> AnyResponse:
+def picture(prediction: uuid.UUID, name: str) -> Response:
     path, exp, sig = request.path, request.args.get("exp"), request.args.get("sig")
     if not services().signer.verify(path, exp, sig, time.time()):
         raise LinkInvalid("The link is not valid or has expired.")
     served = _find(prediction, name)
     if link := _elsewhere(served):
-        return redirect(link)
-    return _stream(served)
+        return bodiless(302, Location=link)
+    response = _answer(served)
+    response.set_etag(served.etag)
+    disposition = "attachment" if _wants_download() else "inline"
+    response.headers["Content-Disposition"] = f'{disposition}; filename="{served.filename}"'
+    response.headers["Cache-Control"] = "private, max-age=3600, immutable"
+    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+    return response
 
 
 def _find(prediction: uuid.UUID, name: str) -> Served:
@@ -55,7 +62,7 @@ def _find(prediction: uuid.UUID, name: str) -> Served:
             key = lookup.input_key(session, prediction)
             if key is None or not key.endswith("." + extension):
                 raise unknown_prediction()
-            return Served(key, MEDIA_TYPES[extension], None, base64.urlsafe_b64encode(key.encode()).decode(), name)
+            return Served(key, MEDIA_TYPES[extension], None, hashlib.sha256(key.encode()).hexdigest(), name)
         found = lookup.output(session, prediction, int(stem)) if stem.isdecimal() else None
     if found is None or EXTENSIONS[found[1].media_type] != extension:
         raise NotFound("There is no such picture, or its time is over.")
@@ -72,37 +79,33 @@ def _elsewhere(served: Served) -> str | None:
     if "X-API-Key" in request.headers or "Authorization" in request.headers:
         return None
     filename = served.filename if _wants_download() else None
-    return services().store.link(served.object_key, REDIRECT_SECONDS, media_type=served.media_type, filename=filename)
+    return services().objects.link(served.object_key, REDIRECT_SECONDS, media_type=served.media_type, filename=filename)
 
 
 def _wants_download() -> bool:
     return request.args.get("download") == "1"
 
 
-def _stream(served: Served) -> Response:
+def _answer(served: Served) -> Response:
+    """The picture, the part of it that was asked for, or word that the caller has it already."""
+    if request.if_none_match.contains_weak(served.etag):
+        return bodiless(304)
     start, end = _range(served)
-    body = b"" if request.method == "HEAD" else services().store.read(served.object_key, start, end)
+    # A HEAD must not open what nobody would read to its end.
+    body = () if request.method == "HEAD" else services().objects.chunks(served.object_key, start, end)
     response = Response(body, mimetype=served.media_type)
-    response.set_etag(served.etag)
     if served.size is not None:
         response.content_length = (served.size if end is None else end) - start
         response.headers["Accept-Ranges"] = "bytes"
     if end is not None:
         response.status_code = 206
         response.headers["Content-Range"] = f"bytes {start}-{end - 1}/{served.size}"
-    else:
-        response.make_conditional(request)
-    disposition = "attachment" if _wants_download() else "inline"
-    response.headers["Content-Disposition"] = f'{disposition}; filename="{served.filename}"'
-    response.headers["Cache-Control"] = "private, max-age=3600, immutable"
-    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
-    response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     return response
 
 
 def _range(served: Served) -> tuple[int, int | None]:
     """The bytes asked for, half open; all of them where the range is absent, plural or of an older picture."""
-    if served.size is None or request.range is None or not _range_holds(served):
+    if served.size is None or request.range is None or request.range.units != "bytes" or not _range_holds(served):
         return 0, None
     if len(request.range.ranges) != 1:
         return 0, None

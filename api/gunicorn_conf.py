@@ -7,9 +7,10 @@ monkey.patch_all()
 
 import os  # noqa: E402
 
+from api.serving import Worker  # noqa: E402
 from fluxfarm.settings import Settings  # noqa: E402
 
-worker_class = "gevent"
+worker_class = Worker
 workers = Settings.from_environment(os.environ).api_workers
 # Held polls are cheap; the default of 1000 is not enough for them.
 worker_connections = 4000

@@ -6,13 +6,14 @@ from typing import cast
 from flask import current_app
 
 from api.auth import Authenticator
+from api.objects import Objects
 from fluxfarm.catalog import Catalog, load_catalog
 from fluxfarm.database import Database
 from fluxfarm.links import LinkSigner, load_secrets
 from fluxfarm.queue import TokenQueue, redis_client
 from fluxfarm.ratelimit import RateLimiter
 from fluxfarm.settings import Settings
-from fluxfarm.storage import ObjectStore, open_store
+from fluxfarm.storage import open_store
 
 NAME = "fluxfarm"
 
@@ -23,7 +24,7 @@ class Services:
     catalog: Catalog
     database: Database
     tokens: TokenQueue
-    store: ObjectStore
+    objects: Objects
     limiter: RateLimiter
     authenticator: Authenticator
     signer: LinkSigner
@@ -38,7 +39,7 @@ def build_services(settings: Settings) -> Services:
         catalog=load_catalog(settings),
         database=database,
         tokens=TokenQueue(settings),
-        store=open_store(settings),
+        objects=Objects(open_store(settings)),
         limiter=limiter,
         authenticator=Authenticator(database, limiter),
         signer=LinkSigner(load_secrets(settings)),

@@ -1,6 +1,7 @@
 """The native door: create, read and cancel predictions in the words of Eachlabs' API."""
 
 import uuid
+from contextlib import ExitStack
 from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, request
@@ -27,11 +28,11 @@ FIELDS = ("model", "version", "input")
 def create() -> Response:
     caller = services().authenticator.caller(request, scope="predict")
     services().authenticator.count_attempt(caller)
-    model, order = _asked(body.json_object(request))
+    model, order, kept = _asked(body.json_object(request))
     if order.disable_safety_checker and "safety:off" not in caller.scopes:
         raise SafetyCheckerRequired("This key may not set input.disable_safety_checker; leave it out or send false.")
     prediction = uuid.uuid4()
-    limits.tell(_admit(caller, model, order, prediction))
+    limits.tell(_admit(caller, model, order, prediction, kept))
     services().tokens.put(model.slug)
     return jsonify(status="success", message="Prediction created successfully", predictionID=str(prediction))
 
@@ -39,7 +40,7 @@ def create() -> Response:
 @door.get("/v1/prediction/<prediction>")
 def read(prediction: str) -> Response:
     caller = services().authenticator.caller(request, scope="read")
-    limits.tell(services().authenticator.count_read(caller))
+    services().authenticator.count_read(caller)
     with services().database.session_scope() as session:
         view = lookup.prediction(session, body.prediction_id(prediction), caller.tenant_id)
     if view is None:
@@ -53,7 +54,7 @@ def read(prediction: str) -> Response:
 @door.post("/v1/prediction/<prediction>/cancel")
 def cancel(prediction: str) -> Response:
     caller = services().authenticator.caller(request, scope="cancel")
-    limits.tell(services().authenticator.count_read(caller))
+    services().authenticator.count_read(caller)
     wanted = body.prediction_id(prediction)
     with services().database.session_scope() as session:
         lifecycle.cancel(session, wanted, caller.tenant_id)
@@ -66,7 +67,7 @@ def cancel(prediction: str) -> Response:
 
 @door.get("/v1/models")
 def models() -> Response:
-    limits.tell(services().authenticator.count_public_read(request.remote_addr or "unknown"))
+    services().authenticator.count_public_read(request)
     wanted = request.args.get("name", "").lower()
     limit, offset = _whole("limit", 50, 1, 500), _whole("offset", 0, 0, 1_000_000)
     found = [model for slug, model in services().catalog.models.items() if wanted in slug]
@@ -75,15 +76,34 @@ def models() -> Response:
 
 @door.get("/v1/model")
 def model() -> Response:
-    limits.tell(services().authenticator.count_public_read(request.remote_addr or "unknown"))
+    services().authenticator.count_public_read(request)
     slug = request.args.get("slug", "")
     if not slug:
         message = "is required, as in /v1/model?slug=flux-dev"
-        raise InvalidInput(f"slug {message}", details=(FieldError("slug", message),))
+        raise body.invalid([FieldError("slug", message)])
     return jsonify(words.model(services().catalog.model(slug)))
 
 
-def _asked(sent: dict[str, Any]) -> tuple[Model, Order]:
+def _asked(sent: dict[str, Any]) -> tuple[Model, Order, int | None]:
+    """What is to be rendered and for how many seconds it is kept at most; names all that is wrong at once."""
+    wrong = _wrong_fields(sent)
+    slug, wanted, order, kept = sent.get("model"), None, None, None
+    if isinstance(slug, str) and slug:
+        wanted = services().catalog.model(slug)
+        try:
+            order = inputs.parse(wanted, sent.get("input"))
+        except InvalidInput as refusal:
+            wrong += refusal.details
+    try:
+        kept = body.retention_seconds(request)
+    except InvalidInput as refusal:
+        wrong += refusal.details
+    if wrong or wanted is None or order is None:
+        raise body.invalid(wrong)
+    return wanted, order, kept
+
+
+def _wrong_fields(sent: dict[str, Any]) -> list[FieldError]:
     wrong = [
         FieldError(shortened(name), f"is not a field here; fields are {', '.join(FIELDS)}", shortened(sent[name]))
         for name in list(sent)[:20]
@@ -94,17 +114,13 @@ def _asked(sent: dict[str, Any]) -> tuple[Model, Order]:
         wrong.append(FieldError("model", "is required: the name of a model, such as flux-dev", shortened(slug)))
     if not isinstance(sent.get("version", ""), str | None):
         wrong.append(FieldError("version", "must be text or left out", shortened(sent["version"])))
-    if wrong:
-        raise InvalidInput("; ".join(f"{each.field}: {each.message}" for each in wrong[:3]), details=tuple(wrong))
-    wanted = services().catalog.model(str(slug))
-    return wanted, inputs.parse(wanted, sent.get("input"))
+    return wrong
 
 
-def _admit(caller: Caller, wanted: Model, order: Order, prediction: uuid.UUID) -> LimitState:
+def _admit(caller: Caller, wanted: Model, order: Order, prediction: uuid.UUID, kept: int | None) -> LimitState:
     """The picture first, since no transaction is held over storage; a refusal takes it away again."""
-    kept = body.retention_seconds(request)
-    store = services().store
-    image_key = uploads.keep(store, caller, prediction, order.image) if isinstance(order.image, DataPicture) else None
+    objects = services().objects
+    image_key = uploads.keep(objects, caller, prediction, order.image) if isinstance(order.image, DataPicture) else None
     asked = Admission(
         id=prediction,
         caller=caller,
@@ -115,13 +131,13 @@ def _admit(caller: Caller, wanted: Model, order: Order, prediction: uuid.UUID) -
         traceparent=tracing.traceparent(request),
         **({} if kept is None else {"retention_seconds": kept}),
     )
-    try:
-        with services().database.session_scope() as session:
-            return admission.admit(session, asked, max_queued=services().settings.max_queued)
-    except Exception:
+    with ExitStack() as undo:
         if image_key is not None:
-            store.delete([image_key])
-        raise
+            undo.callback(objects.delete, image_key)
+        with services().database.session_scope() as session:
+            state = admission.admit(session, asked, max_queued=services().settings.max_queued)
+        undo.pop_all()
+    return state
 
 
 def _whole(name: str, default: int, least: int, most: int) -> int:
@@ -130,5 +146,5 @@ def _whole(name: str, default: int, least: int, most: int) -> int:
         return default
     if not (sent.isascii() and sent.isdecimal() and len(sent) < 10 and least <= int(sent) <= most):  # noqa: PLR2004
         message = f"must be a whole number from {least} to {most}"
-        raise InvalidInput(f"{name}: {message}", details=(FieldError(name, message, sent[:100]),))
+        raise body.invalid([FieldError(name, message, shortened(sent))])
     return int(sent)

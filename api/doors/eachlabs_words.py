@@ -3,7 +3,6 @@
 Shapes: the documented prediction object of Eachlabs' API, with what it lacks added beside it.
 """
 
-import base64
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +13,7 @@ from api import links
 from api.services import services
 from fluxfarm import inputs
 from fluxfarm.catalog import Model
+from fluxfarm.errors import ObjectMissing
 from fluxfarm.lookup import PredictionView
 from fluxfarm.outcomes import StoredOutput
 from fluxfarm.status import TERMINAL, Status
@@ -64,8 +64,7 @@ def cancelled(view: PredictionView) -> dict[str, Any]:
         Status.PROCESSING: "Prediction is being canceled",
     }
     message = messages.get(view.status, "Prediction had already ended")
-    status = "cancelled" if view.status is Status.CANCELLED else WORDS[view.status]
-    return {"status": status, "message": message, "predictionID": str(view.id)}
+    return {"status": WORDS[view.status], "message": message, "predictionID": str(view.id)}
 
 
 def model(described: Model) -> dict[str, Any]:
@@ -106,10 +105,8 @@ def _output(urls: list[str], *, several: bool) -> str | list[str] | None:
 
 
 def _image(view: PredictionView, output: StoredOutput) -> dict[str, Any]:
-    assert view.expires_at is not None
-    as_data = view.input.get("output_encoding") == "data_uri"
     return {
-        "url": _data_uri(output) if as_data else links.output_link(view.id, output, view.expires_at),
+        "url": _url(view, output),
         "width": output.width,
         "height": output.height,
         "rendered_width": output.render_width,
@@ -124,9 +121,15 @@ def _image(view: PredictionView, output: StoredOutput) -> dict[str, Any]:
     }
 
 
-def _data_uri(output: StoredOutput) -> str:
-    data = b"".join(services().store.read(output.object_key))
-    return f"data:{output.media_type};base64,{base64.b64encode(data).decode()}"
+def _url(view: PredictionView, output: StoredOutput) -> str:
+    assert view.expires_at is not None
+    if view.input.get("output_encoding") == "data_uri":
+        try:
+            return services().objects.data_uri(output.object_key, output.media_type)
+        except ObjectMissing:
+            # The link will say that it is gone; the rest of the answer is still true.
+            pass
+    return links.output_link(view.id, output, view.expires_at)
 
 
 def _logs(view: PredictionView) -> str:

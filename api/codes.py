@@ -1,0 +1,46 @@
+"""Every code a client may meet, with what it means: on error answers, and on predictions that failed."""
+
+ERRORS = {
+    "invalid_input": (400, "Something in the request is wrong; `details` names every such field and what is allowed."),
+    "bad_request": (400, "The request itself is malformed."),
+    "unauthenticated": (401, "No API key was sent, or it is not valid, has expired or was revoked."),
+    "forbidden": (403, "The key lacks the scope that this takes."),
+    "safety_checker_required": (403, "`disable_safety_checker` takes a key with the scope `safety:off`."),
+    "tenant_suspended": (403, "The tenant of the key may not create predictions now."),
+    "link_invalid": (403, "The link was changed, is not complete or has expired; the prediction has a fresh one."),
+    "not_found": (404, "There is no such thing, or it is another tenant's, or its time is over."),
+    "model_not_found": (404, "There is no model of that name; the message names the nearest one."),
+    "object_missing": (404, "The picture is not in the store any more."),
+    "method_not_allowed": (405, "The path does not take this method; the header `Allow` lists those it takes."),
+    "request_timeout": (408, "The request did not arrive in time."),
+    "body_too_large": (413, "The body is larger than this service takes."),
+    "uri_too_long": (414, "The request line is too long."),
+    "unsupported_media_type": (415, "The body must be JSON, not compressed, with `Content-Type: application/json`."),
+    "range_not_satisfiable": (416, "The range lies outside the picture; `Content-Range` tells its size."),
+    "expectation_failed": (417, "The header `Expect` asks for something unknown."),
+    "rate_limited": (429, "Too many calls within a minute; `Retry-After` tells when there is room again."),
+    "concurrency_limited": (
+        429,
+        "The key or its tenant has as many active predictions as it may; wait for one to end.",
+    ),
+    "queue_full": (429, "As many predictions of this model wait as the tenant may have waiting."),
+    "headers_too_large": (431, "The request's headers are too many or too long."),
+    "internal_error": (500, "Something broke on our side; tell the operator the `X-Request-Id`."),
+    "not_implemented": (501, "The request uses a part of HTTP that is not spoken here."),
+    "unavailable": (503, "A part that the service needs is away; try again after `Retry-After`."),
+}
+"""Code of an error answer: its HTTP number, and what it means."""
+
+FAILURES = {
+    "content_blocked": "The safety checker withheld every picture.",
+    "input_forbidden": "The URL of the input picture leads where this service does not go, such as a private address.",
+    "input_missing": "The input picture is not in the store any more.",
+    "input_not_a_picture": "What was sent or fetched as input picture cannot be read as one.",
+    "input_too_large": "The input picture is larger than this service fetches.",
+    "input_unreachable": "The input picture could not be fetched.",
+    "model_withdrawn": "The model is not served any more.",
+    "queue_timeout": "No worker took the prediction within the time that one may wait.",
+    "unsupported_size": "The weights that serve the model cannot draw this size.",
+    "worker_lost": "The workers that held the prediction were lost, as often as is tried.",
+}
+"""`error_code` of a prediction with status `error`: what it means."""

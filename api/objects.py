@@ -1,0 +1,49 @@
+"""The store as API processes use it: nothing that blocks runs in the loop that serves all other requests."""
+
+import base64
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from gevent.threadpool import ThreadPool
+
+from fluxfarm.storage import LocalStore, ObjectStore
+
+THREADS = 2
+"""Few, for each may hold a decoded picture."""
+
+T = TypeVar("T")
+
+
+class Objects:
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
+        self._threads = ThreadPool(THREADS)
+        # Files block; sockets do not, and a connection that one thread opened must not be used by another.
+        self._blocks = isinstance(store, LocalStore)
+
+    def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run what computes for long or blocks, while other requests go on."""
+        result: T = self._threads.apply(work, arguments)
+        return result
+
+    def put(self, key: str, data: bytes, media_type: str) -> None:
+        self._run(self._store.put, key, data, media_type)
+
+    def delete(self, key: str) -> None:
+        self._run(self._store.delete, [key])
+
+    def data_uri(self, key: str, media_type: str) -> str:
+        """A whole object as a data URI; raises `ObjectMissing`."""
+        data = self._run(lambda: b"".join(self._store.read(key)))
+        return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+
+    def chunks(self, key: str, start: int, end: int | None) -> Iterator[bytes]:
+        """A part of an object, piece by piece; raises `ObjectMissing` at once."""
+        return self._store.read(key, start, end)
+
+    def link(self, key: str, seconds: int, *, media_type: str, filename: str | None) -> str | None:
+        """A link to the store itself, where clients can reach it."""
+        return self._store.link(key, seconds, media_type=media_type, filename=filename)
+
+    def _run(self, work: Callable[..., T], *arguments: Any) -> T:
+        return self.in_thread(work, *arguments) if self._blocks else work(*arguments)

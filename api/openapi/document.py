@@ -1,0 +1,105 @@
+"""The API described as OpenAPI 3.1, put together from what validates, answers and refuses."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from api.codes import ERRORS
+from api.openapi import shapes
+from api.openapi.examples import curl
+from api.openapi.operations import CONCURRENCY, JSON, OPERATIONS, RATE, Answer, Operation
+from fluxfarm.catalog import Catalog
+
+VERSION = "1"
+SUMMARY = "Pictures from FLUX.1 models: create a prediction, look at it until it has ended, fetch its pictures."
+
+EVERYWHERE = ("X-Request-Id", "X-Content-Type-Options", "Cache-Control")
+OF_ERRORS = {
+    401: ("WWW-Authenticate",),
+    405: ("Allow",),
+    416: ("Content-Range",),
+    429: ("Retry-After", *RATE, *CONCURRENCY),
+    503: ("Retry-After",),
+}
+
+
+def document(catalog: Catalog, address: str) -> dict[str, Any]:
+    """The whole document, for a deployment at `address`."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "fluxfarm",
+            "version": VERSION,
+            "summary": SUMMARY,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": address}],
+        "paths": _paths(address, next(iter(catalog.models))),
+        "components": {
+            "securitySchemes": shapes.SECURITY,
+            "parameters": {_component(name): each for name, each in shapes.PARAMETERS.items()},
+            "headers": shapes.HEADERS,
+            "schemas": shapes.schemas(catalog),
+        },
+    }
+
+
+def _paths(address: str, slug: str) -> dict[str, Any]:
+    paths: dict[str, Any] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation, address, slug)
+    return paths
+
+
+def _operation(operation: Operation, address: str, slug: str) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "description": operation.description,
+        "security": [{scheme: []} for scheme in shapes.SECURITY] if operation.scope else [],
+        "parameters": [{"$ref": f"#/components/parameters/{_component(each)}"} for each in operation.parameters],
+        "responses": {str(number): each for number, each in sorted(_responses(operation).items())},
+    }
+    if operation.scope:
+        described["x-scope"] = operation.scope
+    if operation.same_as:
+        described["x-same-as"] = operation.same_as
+    if operation.body:
+        described["requestBody"] = {"required": True, "content": {JSON: {"schema": shapes.ref(operation.body)}}}
+    if example := curl(operation.name, address, slug):
+        described["x-codeSamples"] = [{"lang": "Shell", "label": "curl", "source": example}]
+    return described
+
+
+def _responses(operation: Operation) -> dict[int, dict[str, Any]]:
+    answers = {number: _success(answer) for number, answer in operation.answers.items()}
+    codes = (*operation.errors, "internal_error")
+    for number in sorted({ERRORS[code][0] for code in codes}):
+        answers.setdefault(number, _refusal(number, [code for code in codes if ERRORS[code][0] == number]))
+    return answers
+
+
+def _success(answer: Answer) -> dict[str, Any]:
+    described = {"description": answer.description, "headers": _headers(answer.headers)}
+    if answer.media_types != (JSON,):
+        return {**described, "content": {each: {} for each in answer.media_types}}
+    if answer.schema is None:
+        return described
+    schema = shapes.ref(answer.schema) if isinstance(answer.schema, str) else answer.schema
+    return {**described, "content": {JSON: {"schema": schema}}}
+
+
+def _refusal(number: int, codes: list[str]) -> dict[str, Any]:
+    schema = {"allOf": [shapes.ref("Error"), {"properties": {"code": {"enum": codes}, "status": {"const": number}}}]}
+    return {
+        "description": " ".join(f"`{code}`: {ERRORS[code][1]}" for code in codes),
+        "headers": _headers(OF_ERRORS.get(number, ())),
+        "content": {JSON: {"schema": schema}},
+    }
+
+
+def _headers(names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in (*EVERYWHERE, *names)}
+
+
+def _component(name: str) -> str:
+    return name.replace(" ", "-")

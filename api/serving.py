@@ -1,0 +1,59 @@
+"""gunicorn's worker, so that what never becomes a request is answered like everything else: in JSON, with a request id.
+
+gunicorn's own answers are HTML, and its log lines repeat what was sent.
+"""
+
+import json
+import logging
+import uuid
+from http import HTTPStatus
+from typing import Any
+
+from gunicorn import util
+from gunicorn.http import errors
+from gunicorn.workers.ggevent import GeventWorker
+
+from api.codes import ERRORS
+from api.errors import error_body
+
+log = logging.getLogger("fluxfarm")
+
+CODES = {
+    errors.LimitRequestLine: "uri_too_long",
+    errors.LimitRequestHeaders: "headers_too_large",
+    errors.ExpectationFailed: "expectation_failed",
+    errors.UnsupportedTransferCoding: "not_implemented",
+    errors.ParseException: "bad_request",
+}
+
+
+class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
+    def handle_error(self, _request: Any, client: Any, _address: Any, error: BaseException) -> None:
+        """Answer a connection whose request could not be read, or whose answer could not be written."""
+        code = next((code for kind, code in CODES.items() if isinstance(error, kind)), "internal_error")
+        if code == "internal_error":
+            log.error("a connection failed", exc_info=error)
+        else:
+            log.info("a malformed request", extra={"fields": {"reason": type(error).__name__}})
+        try:
+            util.write_nonblock(client, malformed_answer(code))
+        except OSError:
+            log.debug("the client of a malformed request is gone")
+
+
+def malformed_answer(code: str) -> bytes:
+    """A whole HTTP response."""
+    number, meaning = ERRORS[code]
+    body = json.dumps(error_body(number, meaning, code)).encode()
+    lines = (
+        f"HTTP/1.1 {number} {HTTPStatus(number).phrase}",
+        "Connection: close",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        "X-Content-Type-Options: nosniff",
+        f"X-Request-Id: {uuid.uuid4().hex}",
+        "",
+        "",
+    )
+    return "\r\n".join(lines).encode() + body
