@@ -28,5 +28,7 @@ def configure_logging(level: str) -> None:
     lines = logging.StreamHandler(sys.stderr)
     lines.setFormatter(JsonLines())
     logging.basicConfig(level=level.upper(), handlers=[lines], force=True)
+    # Of its own, for Celery sets the root's when a worker starts.
+    logging.getLogger("fluxfarm").setLevel(level.upper())
     for noisy in ("celery", "kombu", "amqp", "botocore", "boto3", "urllib3", "diffusers", "transformers"):
         logging.getLogger(noisy).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))

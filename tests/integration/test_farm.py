@@ -1,0 +1,226 @@
+"""The whole farm by its one command, as its user would use it: README's curl, the command line, stops and starts."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+import requests
+from PIL import Image
+
+pytestmark = pytest.mark.xdist_group("farm")
+
+ROOT = Path(__file__).parents[2]
+FLUXFARM = [sys.executable, "-m", "fluxfarm.cli"]
+PATIENCE_SECONDS = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Farm:
+    """A farm in a directory of its own, laid out as a clone's: data in `.fluxfarm`."""
+
+    home: Path
+    process: subprocess.Popen[bytes]
+    url: str
+    api_key: str
+
+    @property
+    def log(self) -> str:
+        return (self.home / "up.log").read_text()
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "FLUXFARM_DATA_DIR": str(self.home / ".fluxfarm")}
+        return subprocess.run(
+            [*FLUXFARM, *words], cwd=self.home, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def get(self, prediction: str) -> dict[str, object]:
+        headers = {"X-API-Key": self.api_key}
+        found: dict[str, object] = requests.get(
+            f"{self.url}/v1/prediction/{prediction}", headers=headers, timeout=10
+        ).json()
+        return found
+
+
+def start(home: Path) -> Farm:
+    ready = home / "ready.json"
+    ready.unlink(missing_ok=True)
+    words = [*FLUXFARM, "up", "--port", "0", "--data-dir", ".fluxfarm", "--ready-file", "ready.json"]
+    environment = {**os.environ, "FLUXFARM_ENLARGE_STAND_INS": "false"}
+    with (home / "up.log").open("ab") as log:
+        process = subprocess.Popen(words, cwd=home, env=environment, stdout=log, stderr=log, start_new_session=True)
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not ready.exists():
+        assert process.poll() is None, (home / "up.log").read_text()
+        assert time.monotonic() < deadline, (home / "up.log").read_text()
+        time.sleep(0.05)
+    return Farm(home, process, **json.loads(ready.read_text()))
+
+
+def processes_of(home: Path) -> list[str]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdecimal() and str(home).encode() in (entry / "environ").read_bytes():
+                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue
+    return found
+
+
+def wait_until_gone(home: Path) -> None:
+    deadline = time.monotonic() + 10
+    while left := processes_of(home):
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+def finished(farm: Farm, prediction: str) -> dict[str, object]:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (seen := farm.get(prediction))["status"] in ("starting", "processing"):
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.1)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("clone")
+
+
+@pytest.fixture(scope="module")
+def farm(home: Path) -> Iterator[Farm]:
+    running = start(home)
+    yield running
+    running.process.send_signal(signal.SIGTERM)
+    assert running.process.wait(15) == 0
+    wait_until_gone(home)
+
+
+def test_the_readmes_curl_draws_a_picture(farm: Farm) -> None:
+    blocks = re.findall(r"```sh\n(curl .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    created = bash(farm, blocks[0])
+    assert created["status"] == "success"
+    finished(farm, str(created["predictionID"]))
+    seen = bash(farm, blocks[1].replace("PREDICTION_ID", str(created["predictionID"])))
+    assert seen["status"] == "success"
+    picture = requests.get(str(seen["output"]), timeout=10)
+    with Image.open(BytesIO(picture.content)) as opened:
+        opened.load()
+        assert opened.format == "WEBP"
+        assert opened.width > opened.height
+
+
+def bash(farm: Farm, command: str) -> dict[str, object]:
+    command = command.replace("http://127.0.0.1:8000", farm.url)
+    answer = subprocess.run(["bash", "-c", command], cwd=farm.home, capture_output=True, text=True, check=True)
+    parsed: dict[str, object] = json.loads(answer.stdout)
+    return parsed
+
+
+def test_the_banner_has_a_curl_that_works_when_pasted(farm: Farm) -> None:
+    line = next(line for line in farm.log.splitlines() if line.startswith("curl "))
+    assert bash(farm, line)["status"] == "success"
+    assert "stand-in weights" in farm.log
+    assert shlex.split(line)
+
+
+def test_predict_saves_what_was_asked_for(farm: Farm) -> None:
+    asked = ("a red circle", "-o", "circle.png", "--num_outputs", "2", "--seed", "5", "--aspect-ratio", "3:2", "--json")
+    done = farm.run("predict", *asked)
+    assert done.returncode == 0, done.stderr
+    prediction = json.loads(done.stdout)
+    assert [image["seed"] for image in prediction["images"]] == [5, 6]
+    for number in (1, 2):
+        with Image.open(farm.home / f"circle-{number}.png") as opened:
+            assert opened.format == "PNG"
+            assert opened.size == (prediction["images"][0]["width"], prediction["images"][0]["height"])
+    again = farm.run(
+        "predict", "a red circle", "-o", "like.webp", "--image", "circle-1.png", "--prompt-strength", "0.5"
+    )
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("predict", "x", "--guidance", "99"), "input.guidance: must be a number from 0 to 10"),
+        (("predict", "x", "--image", "nowhere.png"), "not a URL, data URI or file"),
+        (("predict", "x", "--model", "flux-def"), "did you mean 'flux-dev'"),
+        (("keys", "revoke", "nobody"), "no key with the id 'nobody'"),
+        (("up", "--data-dir", ".fluxfarm"), "already runs"),
+    ],
+)
+def test_errors_are_one_sentence(farm: Farm, words: tuple[str, ...], said: str) -> None:
+    done = farm.run(*words)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_keys_are_made_listed_and_revoked(farm: Farm) -> None:
+    made = json.loads(farm.run("keys", "create", "--name", "short", "--json").stdout)
+    headers = {"X-API-Key": made["key"]}
+    asked = {"model": "flux-dev", "input": {"prompt": "x", "num_inference_steps": 1}}
+    create = lambda: requests.post(f"{farm.url}/v1/prediction", headers=headers, json=asked, timeout=10)  # noqa: E731
+    assert create().status_code == 200
+    listed = json.loads(farm.run("keys", "list", "--json").stdout)
+    assert made["id"] in [key["id"] for key in listed]
+    assert made["key"] not in farm.run("keys", "list").stdout
+    assert farm.run("keys", "revoke", made["id"]).returncode == 0
+    assert create().status_code == 401
+
+
+def test_status_models_and_doctor_tell_the_truth(farm: Farm) -> None:
+    status = json.loads(farm.run("status", "--json").stdout)
+    assert [worker["model"] for worker in status["workers"]] == ["flux-dev"]
+    assert "flux-dev" in farm.run("models").stdout
+    examined = farm.run("doctor")
+    assert (examined.returncode, "MISSING" in examined.stdout) == (0, False), examined.stdout
+
+
+def test_no_prompt_and_no_key_is_in_the_log(farm: Farm) -> None:
+    drawn = farm.run("predict", "an unmistakable walrus", "-o", "walrus.webp", "--json")
+    prediction = json.loads(drawn.stdout)
+    deadline = time.monotonic() + 10
+    while f"prediction succeeded  prediction={prediction['id']}" not in farm.log:
+        assert time.monotonic() < deadline, farm.log
+        time.sleep(0.05)
+    banner = re.compile(r"fluxfarm is ready.*?^curl [^\n]*$", re.DOTALL | re.MULTILINE)
+    assert banner.search(farm.log)
+    said = banner.sub("", farm.log)
+    assert "walrus" not in said
+    assert farm.api_key not in said
+    assert str(prediction["output"]).partition("sig=")[2] not in said
+
+
+def test_a_second_start_keeps_everything_after_a_stop_and_after_a_kill(home: Path, farm: Farm, tmp_path: Path) -> None:
+    first = start(tmp_path)
+    created = bash(first, next(line for line in first.log.splitlines() if line.startswith("curl ")))
+    prediction = str(created["predictionID"])
+    output = finished(first, prediction)["output"]
+    first.process.send_signal(signal.SIGINT)
+    assert first.process.wait(15) == 0
+    wait_until_gone(tmp_path)
+
+    second = start(tmp_path)
+    assert second.api_key == first.api_key
+    assert str(second.get(prediction)["output"]).split("/files/")[1] == str(output).split("/files/")[1]
+    second.process.kill()
+    second.process.wait()
+    wait_until_gone(tmp_path)
+
+    third = start(tmp_path)
+    assert third.get(prediction)["status"] == "success"
+    third.process.send_signal(signal.SIGTERM)
+    assert third.process.wait(15) == 0
+    wait_until_gone(tmp_path)
