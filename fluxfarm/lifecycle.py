@@ -119,6 +119,8 @@ WITH ended AS (
 )
 """ + AFTER_END).bindparams(NOTICES)  # fmt: skip
 
+LOCK_OWN = text("SELECT FROM predictions WHERE id = :id AND tenant_id = :tenant_id FOR NO KEY UPDATE")
+
 MARK_CANCEL = text("""
 UPDATE predictions SET cancel_requested = true, revision = revision + (NOT cancel_requested)::int
 WHERE id = :id AND tenant_id = :tenant_id AND status = 'processing'
@@ -129,7 +131,7 @@ HAND_BACK = text("""
 WITH back AS (
     UPDATE predictions
     SET status = 'queued', claim_id = NULL, revision = revision + 1
-    WHERE id = :id AND status = 'processing' AND claim_id = :claim_id AND attempt = :attempt
+    WHERE id = :id AND status = 'processing' AND claim_id = :claim_id AND attempt = :attempt AND NOT cancel_requested
     RETURNING id, model, request_id, attempt
 ), unleased AS (
     DELETE FROM leases l USING back WHERE l.prediction_id = back.id
@@ -276,16 +278,19 @@ def cancel_held(session: Session, held: Claimed, *, device_microseconds: int) ->
     _end_held(session, held, device_microseconds, _ending(Status.CANCELLED))
 
 
-def hand_back(session: Session, held: Claimed) -> None:
+def hand_back(session: Session, held: Claimed, *, device_microseconds: int = 0) -> None:
     """Return it to the queue with its old tag; it does not count against the attempts it has.
+
+    One that its owner wishes to cancel is cancelled instead: nobody may come to take it up again.
 
     Raises:
         LeaseLost: this claim does not hold the prediction any more.
 
     """
     if session.execute(HAND_BACK, held.fence).one_or_none() is None:
-        raise _lost(held)
-    _announce(session, "prediction handed back", held)
+        cancel_held(session, held, device_microseconds=device_microseconds)
+    else:
+        _announce(session, "prediction handed back", held)
 
 
 def let_go(session: Session, held: Claimed) -> None:
@@ -303,6 +308,8 @@ def let_go(session: Session, held: Claimed) -> None:
 def cancel(session: Session, prediction_id: uuid.UUID, tenant_id: uuid.UUID) -> bool:
     """Cancel what waits, mark what runs; False if it had ended already or is not this tenant's."""
     which = {"id": prediction_id, "tenant_id": tenant_id}
+    # Else it might go from the one to the other between the two statements.
+    session.execute(LOCK_OWN, which)
     row = session.execute(END_QUEUED, {**which, **_ending(Status.CANCELLED)}).one_or_none()
     if row is not None:
         announce_change(session, "prediction cancelled", prediction=row.id, request_id=row.request_id)

@@ -168,6 +168,11 @@ def output(session: Session, prediction_id: uuid.UUID, position: int) -> tuple[s
     return (row[0], _stored(row[1])) if row else None
 
 
+def object_keys(session: Session, prediction_id: uuid.UUID) -> set[str]:
+    """The object keys of the pictures that are recorded for a prediction."""
+    return set(session.scalars(select(Output.object_key).where(Output.prediction_id == prediction_id)))
+
+
 def input_key(session: Session, prediction_id: uuid.UUID) -> str | None:
     """The object key of a prediction's own input picture, if it was sent as data."""
     found = session.scalar(

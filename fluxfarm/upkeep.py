@@ -50,13 +50,14 @@ ON CONFLICT (model) DO UPDATE SET pixel_step_microseconds = excluded.pixel_step_
 """)
 
 EXPIRED = text("""
-SELECT p.id, i.plan ->> 'image_key' AS input_key,
+SELECT p.id, p.tenant_id, p.untidy, i.plan ->> 'image_key' AS input_key,
     coalesce(array_agg(o.object_key) FILTER (WHERE o.object_key IS NOT NULL), '{}') AS output_keys
 FROM (
-    SELECT id FROM predictions WHERE expires_at <= clock_timestamp() ORDER BY expires_at LIMIT :batch
+    SELECT id, tenant_id, attempt > 1 OR status <> 'succeeded' AS untidy
+    FROM predictions WHERE expires_at <= clock_timestamp() ORDER BY expires_at LIMIT :batch
 ) AS p
 JOIN prediction_inputs i ON i.prediction_id = p.id LEFT JOIN outputs o ON o.prediction_id = p.id
-GROUP BY p.id, i.plan
+GROUP BY p.id, p.tenant_id, p.untidy, i.plan
 """)
 
 # Virtual time must not go back when the rows that define it go.
@@ -85,10 +86,13 @@ class WorkerIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """A prediction past its retention, and every object that belongs to it."""
+    """A prediction past its retention, and every object that its rows name."""
 
     id: uuid.UUID
+    tenant_id: uuid.UUID
     object_keys: tuple[str, ...]
+    untidy: bool
+    """Attempts that were lost or stopped may have left more."""
 
 
 def sign_of_life(session: Session, worker: WorkerIdentity) -> None:
@@ -120,7 +124,10 @@ def measure(session: Session, model: Model) -> None:
 def expired(session: Session) -> list[Expired]:
     """Up to a batch of predictions whose pictures may be kept no longer."""
     rows = session.execute(EXPIRED, {"batch": BATCH})
-    return [Expired(row.id, (*row.output_keys, *([row.input_key] if row.input_key else []))) for row in rows]
+    return [
+        Expired(row.id, row.tenant_id, tuple(filter(None, [*row.output_keys, row.input_key])), row.untidy)
+        for row in rows
+    ]
 
 
 def forget(session: Session, ids: Sequence[uuid.UUID]) -> None:

@@ -7,12 +7,13 @@ import signal
 import socket
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable
 
 from fluxfarm.catalog import Model, load_catalog
 from fluxfarm.database import Database
-from fluxfarm.errors import FluxfarmError
+from fluxfarm.errors import FluxfarmError, Unavailable
 from fluxfarm.settings import Settings
 from fluxfarm.storage import open_store
 from fluxfarm.telemetry import configure_logging
@@ -27,12 +28,14 @@ from worker.watchdog import Watchdog
 
 log = logging.getLogger("fluxfarm")
 
+START_PAUSE_SECONDS = 1.0
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="fluxfarm worker", description=__doc__)
     parser.add_argument("--model", required=True, help="the model to serve")
     arguments = parser.parse_args()
-    # Until Celery has its own, a wish to stop while weights load ends the process at once.
+    # Until Celery has its own, a wish to stop ends the process at once; it holds nothing before that.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         settings = Settings.from_environment(os.environ)
@@ -47,7 +50,7 @@ def serve(model: Model, settings: Settings) -> None:
     """Load, warm, report, and work until told to stop."""
     pipeline, check = _load(model, settings)
     store = open_store(settings)
-    store.probe()
+    _once_available("store", store.probe)
     identity = WorkerIdentity(
         id=uuid.uuid4(),
         model=model.slug,
@@ -58,20 +61,36 @@ def serve(model: Model, settings: Settings) -> None:
     )
     database = Database(settings.require_database_url(), pool_size=3, application="fluxfarm worker")
     lease_database = Database(settings.require_database_url(), pool_size=1, application="fluxfarm lease")
+    keeper = LeaseKeeper(lease_database, identity, settings.lease_seconds)
+    _once_available("database", keeper.show_life)
     with (
-        LeaseKeeper(lease_database, identity, settings.lease_seconds) as keeper,
+        keeper,
         Finisher(database, store, keeper, check) as finisher,
     ):
         preparer = Preparer(model, store, settings)
         parts = Parts(model, pipeline, database, keeper, preparer, finisher, identity.id)
         drain = Drain(parts, settings)
         log.info("worker ready", extra={"fields": {"model": model.slug, "device": pipeline.device}})
-        threading.Thread(target=drain.look_now_and_then, name="idle look", daemon=True).start()
-        _until_stopped(lambda: app.consume(model.slug, drain, settings))
+        idle_look = threading.Thread(target=drain.look_now_and_then, name="idle look", daemon=True)
+        _until_stopped(lambda: app.consume(model.slug, drain, settings, begin=idle_look.start))
+        asked = drain.stopping and not drain.broken
         drain.stop()
         drain.settle()
-    if drain.broken:
+    if not asked:
         sys.exit(os.EX_SOFTWARE)
+
+
+def _once_available(part: str, ask: Callable[[], None]) -> None:
+    """A part that is away at the start is waited for, as it would be later."""
+    away = False
+    while True:
+        try:
+            return ask()
+        except Unavailable as error:
+            if not away:
+                log.warning("part is away", extra={"fields": {"part": part, "reason": error.message}})
+            away = True
+            time.sleep(START_PAUSE_SECONDS)
 
 
 def _load(model: Model, settings: Settings) -> tuple[Pipeline, Check | None]:

@@ -1,8 +1,11 @@
 """The Celery worker of one model: a token starts a drain. Loads nothing itself; `worker.__main__` puts it together."""
 
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import celery
+from celery import bootsteps
 from celery.signals import worker_shutting_down
 
 from fluxfarm.queue import TASK, celery_app, queue_name
@@ -10,9 +13,17 @@ from fluxfarm.settings import Settings
 from worker.drain import Drain
 
 
-def consume(model: str, drain: Drain, settings: Settings) -> None:
-    """Take tokens of the model's queue until the process is told to stop."""
+def consume(model: str, drain: Drain, settings: Settings, *, begin: Callable[[], None]) -> None:
+    """Take tokens of the model's queue until the process is told to stop; `begin` is called once that can be told."""
     app: celery.Celery = celery_app(settings, consumer=True)
+    # In a container the only account may be root; it is the operator's choice.
+    warnings.filterwarnings("ignore", module=r"celery\.platforms")
+
+    class Begin(bootsteps.StartStopStep):  # type: ignore[misc]
+        def start(self, _parent: Any) -> None:
+            begin()
+
+    app.steps["worker"].add(Begin)
 
     @app.task(name=TASK, ignore_result=True)  # type: ignore[untyped-decorator]
     def token(_model: str) -> None:
@@ -24,6 +35,7 @@ def consume(model: str, drain: Drain, settings: Settings) -> None:
 
     app.worker_main(
         [
+            "--quiet",
             "worker",
             f"--queues={queue_name(model)}",
             # CUDA does not survive a fork, and one process owns one device.

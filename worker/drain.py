@@ -18,7 +18,7 @@ from fluxfarm.database import Database
 from fluxfarm.errors import Unavailable
 from fluxfarm.settings import Settings
 from worker import run
-from worker.finisher import Finisher
+from worker.finisher import End, Finisher
 from worker.job import Job, StageLimits
 from worker.lease import LeaseKeeper
 from worker.pipelines import Pipeline
@@ -54,14 +54,20 @@ class Drain:
         self._watchdog = Watchdog()
         self._device = threading.Lock()
         self._faults = 0
+        self._away = False
         # Written by a signal handler: plain attributes, for an Event or a lock may deadlock there.
         self._stopping = False
         self._stop_deadline = float("inf")
 
     def stop(self) -> None:
         """Claim no more; a render goes on for the settings' `stop_seconds` and is then handed back."""
-        self._stop_deadline = time.monotonic() + self._settings.stop_seconds
-        self._stopping = True
+        if not self._stopping:
+            self._stop_deadline = time.monotonic() + self._settings.stop_seconds
+            self._stopping = True
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
 
     @property
     def broken(self) -> bool:
@@ -72,15 +78,17 @@ class Drain:
         """Render until nothing is queued, or this worker is stopping or broken."""
         with self._device:
             try:
-                while ready := self._next():
-                    self._render(ready)
+                while (ready := self._next()) and self._render(ready):
+                    continue
+                self._away = False
             except Unavailable:
-                log.warning("no work can be claimed: the database is away")
-            finally:
-                self._watchdog.disarm()
+                if not self._away:
+                    log.warning("no work can be claimed: the database is away")
+                self._away = True
         if self.broken and not self._stopping:
             # Its supervisor starts it again, with back-off, on a device that may have recovered.
             log.error("the device or the weights fail; the worker ends")
+            self.stop()
             os.kill(os.getpid(), signal.SIGTERM)
 
     def look_now_and_then(self) -> None:
@@ -96,12 +104,12 @@ class Drain:
         """Wait for the present render to end and hand back whatever was not begun; for the way out."""
         with self._device:
             self._preparer.abandon()
-            while self._preparer.busy:
+            while self._preparer.busy and not self._time_is_up():
                 if ready := self._preparer.take(PATIENCE_SECONDS):
                     run.give_up(ready.job, self._parts.finisher)
 
     def _next(self) -> Ready | None:
-        while not (self._stopping or self.broken):
+        while not (self._stopping or self.broken or self._parts.finisher.store_away):
             if ready := self._preparer.take(0):
                 return ready
             job = self._claim(may_fetch=not self._preparer.busy)
@@ -135,7 +143,11 @@ class Drain:
     def _time_is_up(self) -> bool:
         return self._stopping and time.monotonic() > self._stop_deadline
 
-    def _render(self, ready: Ready) -> None:
-        healthy = run.render(ready, self._parts.pipeline, self._parts.finisher)
-        self._watchdog.disarm()
-        self._faults = 0 if healthy else self._faults + 1
+    def _render(self, ready: Ready) -> bool:
+        """Render one; False if the next had better wait for a part that is away."""
+        end = run.render(ready, self._parts.pipeline, self._parts.finisher)
+        if end is End.FAULT:
+            self._faults += 1
+        elif end is End.COMPLETE:
+            self._faults = 0
+        return end is not End.AWAY

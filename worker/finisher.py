@@ -1,7 +1,8 @@
 """What comes after the device, on a thread of its own: check, encode, store and complete, while the next one renders.
 
 Every end of a prediction this process holds goes through here, so that the device's thread never waits for the store
-or for a commit. The queue is short: a store that falls behind slows the device rather than filling memory.
+or for a commit. The queue is short: a store that falls behind slows the device rather than filling memory. While the
+store is away, what is rendered is kept for a while and then handed back; nothing is claimed until it answers again.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from typing import Self
 
 from sqlalchemy.orm import Session
 
-from fluxfarm import lifecycle
+from fluxfarm import lifecycle, lookup
 from fluxfarm.database import Database
 from fluxfarm.errors import LeaseLost, PredictionFailed, Unavailable
 from fluxfarm.outcomes import StoredOutput
@@ -32,7 +33,8 @@ log = logging.getLogger("fluxfarm")
 
 WAITING_PICTURES = 4
 FIRST_PAUSE_SECONDS = 0.2
-LONGEST_PAUSE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 2.0
+PATIENCE_SECONDS = 0.1
 
 Check = Callable[[Rendered], Verdict]
 
@@ -43,8 +45,8 @@ class End(StrEnum):
     COMPLETE = "complete"
     STOPPED = "stopped"
     """For the reason in `job.stop`."""
-    LET_GO = "let_go"
-    """A part it needs is away: another attempt may do."""
+    AWAY = "away"
+    """A part it needs is away: later will do."""
     FAULT = "fault"
     """The device or the weights failed: another worker may do."""
 
@@ -67,6 +69,9 @@ class Finisher:
         self._check = check
         self._items: queue.Queue[Item | None] = queue.Queue(WAITING_PICTURES)
         self._thread = threading.Thread(target=self._run, name="finish", daemon=True)
+        self._store_failing = False
+        self.store_away = False
+        """Pictures could not be stored for so long that they were handed back."""
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -77,21 +82,49 @@ class Finisher:
         self._thread.join()
 
     def picture(self, job: Job, rendered: Rendered) -> None:
-        self._items.put(Item(job, rendered))
+        """Take over a picture; raises `Stopped` if the job is stopped while the queue is full."""
+        while True:
+            try:
+                self._items.put(Item(job, rendered), timeout=PATIENCE_SECONDS)
+            except queue.Full:
+                job.check()
+            else:
+                return
 
     def end(self, job: Job, end: End | PredictionFailed) -> None:
         self._items.put(Item(job, end))
 
     def _run(self) -> None:
-        while (item := self._items.get()) is not None:
+        while (item := self._next()) is not None:
             try:
-                self._finish(item.job, item.content)
-            except LeaseLost:
-                log.info("lease lost; the result is dropped", extra={"fields": _fields(item.job)})
-                self._forget(item.job, StopReason.LOST)
+                self._finish_or_drop(item)
             except Exception:
                 log.exception("a prediction could not be finished", extra={"fields": _fields(item.job)})
-                self._forget(item.job, StopReason.LOST)
+                item.job.stop = StopReason.LOST
+                self._keeper.drop(item.job)
+            item.job.afterwards(None)
+
+    def _next(self) -> Item | None:
+        while self.store_away:
+            try:
+                return self._items.get(timeout=LONGEST_PAUSE_SECONDS)
+            except queue.Empty:
+                self._try_store()
+        return self._items.get()
+
+    def _try_store(self) -> None:
+        try:
+            self._store.probe()
+        except Unavailable:
+            return
+        self._store_answered()
+
+    def _finish_or_drop(self, item: Item) -> None:
+        try:
+            self._finish(item.job, item.content)
+        except LeaseLost:
+            log.info("lease lost; the result is dropped", extra={"fields": _fields(item.job)})
+            self._forget(item.job, StopReason.LOST)
 
     def _finish(self, job: Job, content: Rendered | End | PredictionFailed) -> None:
         if isinstance(content, Rendered):
@@ -103,6 +136,9 @@ class Finisher:
             self._end_stopped(job)
         elif content is End.COMPLETE:
             self._complete(job)
+        elif content is End.AWAY:
+            job.stop = StopReason.HANDED_BACK
+            self._end_stopped(job)
         else:
             self._let_go(job)
 
@@ -114,7 +150,6 @@ class Finisher:
             return
         job.afterwards(Stage.ENCODE)
         data = self._encoded(job, rendered)
-        job.afterwards(Stage.STORE)
         output = _stored_output(job, rendered, data, verdict)
         if self._persist(job, lambda: self._store.put(output.object_key, data, output.media_type)):
             job.outputs.append(output)
@@ -133,20 +168,34 @@ class Finisher:
         )
 
     def _persist(self, job: Job, write: Callable[[], None]) -> bool:
-        """Try a write to the store until the stage's time is over; then let the prediction go, to be rendered again."""
+        """Try a write to the store until the stage's time is over; then the prediction is handed back."""
+        until = time.monotonic() + (0 if self.store_away else job.limits.store)
         for pause in _pauses():
+            job.afterwards(Stage.STORE)
             try:
                 write()
             except Unavailable as error:
-                if job.stuck or job.stop is not None:
-                    fields = {**_fields(job), "reason": error.message}
-                    log.warning("the store stayed away", extra={"fields": fields})
-                    self._let_go(job)
-                    return False
-                time.sleep(pause)
+                self._store_failed(error)
+                if job.stop is not None or job.must_hand_back() or time.monotonic() + pause > until:
+                    break
+                _wait(job, pause)
             else:
-                break
-        return True
+                self._store_answered()
+                return True
+        if job.stop is None:
+            job.stop = StopReason.HANDED_BACK
+            self.store_away = True
+        return False
+
+    def _store_failed(self, error: Unavailable) -> None:
+        if not self._store_failing:
+            log.warning("part is away", extra={"fields": {"part": "store", "reason": error.message}})
+        self._store_failing = True
+
+    def _store_answered(self) -> None:
+        if self._store_failing:
+            log.info("part is back", extra={"fields": {"part": "store"}})
+        self._store_failing = self.store_away = False
 
     def _complete(self, job: Job) -> None:
         if not job.outputs:
@@ -157,52 +206,69 @@ class Finisher:
             job.notices.append(f"The safety checker withheld {job.withheld} of the pictures.")
         spent = job.device_microseconds
         self._write(
+            job,
             lambda session: lifecycle.complete(
                 session, job.claimed, job.outputs, device_microseconds=spent, notices=job.notices
-            )
+            ),
         )
         self._keeper.drop(job)
 
     def _fail(self, job: Job, failure: PredictionFailed) -> None:
         reason, message, spent = failure.reason, failure.message, job.device_microseconds
         self._write(
+            job,
             lambda session: lifecycle.fail(
                 session, job.claimed, code=reason, message=message, device_microseconds=spent
-            )
+            ),
         )
         self._forget(job, StopReason.FAILED)
 
     def _end_stopped(self, job: Job) -> None:
+        spent = job.device_microseconds
         if job.stop is StopReason.CANCELLED:
-            spent = job.device_microseconds
-            self._write(lambda session: lifecycle.cancel_held(session, job.claimed, device_microseconds=spent))
+            self._write(job, lambda session: lifecycle.cancel_held(session, job.claimed, device_microseconds=spent))
         elif job.stop is StopReason.HANDED_BACK:
-            self._write(lambda session: lifecycle.hand_back(session, job.claimed))
+            self._write(job, lambda session: lifecycle.hand_back(session, job.claimed, device_microseconds=spent))
         self._forget(job, job.stop or StopReason.LOST)
 
     def _let_go(self, job: Job) -> None:
-        self._write(lambda session: lifecycle.let_go(session, job.claimed))
+        # First, or the next beat may renew what was let go.
+        self._keeper.drop(job)
+        self._write(job, lambda session: lifecycle.let_go(session, job.claimed))
         self._forget(job, StopReason.FAILED)
 
-    def _write(self, move: Callable[[Session], None]) -> None:
-        """While the database is away nobody can take over, so what is done is kept until it is back."""
+    def _write(self, job: Job, move: Callable[[Session], None]) -> None:
+        """While the database is away nobody can take over, so what is done is kept until it is back.
+
+        A process that must end leaves it to the maintenance loop.
+        """
+        job.afterwards(None)
         for pause in _pauses():
             try:
                 with self._database.session_scope() as session:
                     move(session)
-            except Unavailable:
-                time.sleep(pause)
+            except Unavailable as error:
+                if job.must_hand_back():
+                    fields = {**_fields(job), "reason": error.message}
+                    log.warning("a prediction is left to the maintenance loop", extra={"fields": fields})
+                    return
+                _wait(job, pause)
             else:
-                break
+                return
 
     def _forget(self, job: Job, reason: StopReason) -> None:
         """Its lease is not ours any more, and what was stored for it is nobody's."""
         job.stop = reason
         self._keeper.drop(job)
-        keys = [output.object_key for output in job.outputs]
+        keys = {output.object_key for output in job.outputs}
         job.outputs.clear()
+        if not keys:
+            return
         try:
-            self._store.delete(keys)
+            # A commit whose answer was lost looks like a lost lease; its pictures must stay.
+            with self._database.session_scope() as session:
+                keys -= lookup.object_keys(session, job.claimed.id)
+            self._store.delete(sorted(keys))
         except Unavailable as error:
             log.warning("objects are left behind", extra={"fields": {**_fields(job), "reason": error.message}})
 
@@ -212,6 +278,12 @@ def _pauses() -> Iterator[float]:
     while True:
         yield pause
         pause = min(LONGEST_PAUSE_SECONDS, pause * 2)
+
+
+def _wait(job: Job, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not job.must_hand_back():
+        time.sleep(PATIENCE_SECONDS)
 
 
 def _stored_output(job: Job, rendered: Rendered, data: bytes, verdict: Verdict | None) -> StoredOutput:

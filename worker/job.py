@@ -1,6 +1,7 @@
 """One prediction in this process's hands: how far it has come, and the word that ends its render early.
 
-Written by the thread that works on it and read by the lease's; plain attributes suffice, for each has one writer.
+Written by the threads that work on it and read by the lease's; plain attributes suffice: each deadline has one writer,
+and of two reasons to stop either will do.
 """
 
 import time
@@ -16,6 +17,7 @@ from fluxfarm.settings import Settings
 from fluxfarm.status import Stage
 from worker.watchdog import Watchdog
 
+NEVER = float("inf")
 ON_DEVICE = frozenset({Stage.ENCODE_PROMPT, Stage.STEP, Stage.DECODE})
 
 
@@ -66,7 +68,6 @@ class Job:
     watchdog: Watchdog
     must_hand_back: Callable[[], bool]
     progress: Progress = field(default_factory=Progress)
-    deadline: float = 0.0
     stop: StopReason | None = None
     outputs: list[StoredOutput] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
@@ -76,9 +77,13 @@ class Job:
     steps: int = 0
     device_seconds: float = 0.0
     _picture_started: float = 0.0
+    _resumed: float = 0.0
+    _deadline: float = NEVER
+    """Of the fetch or the device; none while the job waits for the next thread."""
+    _finish_deadline: float = NEVER
 
     def __post_init__(self) -> None:
-        self.deadline = time.monotonic() + self.limits.seconds(Stage.CLAIMED)
+        self._deadline = time.monotonic() + self.limits.seconds(Stage.CLAIMED)
         if self.claimed.cancel_requested:
             self.stop = StopReason.CANCELLED
 
@@ -87,18 +92,31 @@ class Job:
         return round(self.device_seconds * 1e6)
 
     @property
-    def stuck(self) -> bool:
-        """Past the limit of its stage: its lease is renewed no more."""
-        return time.monotonic() > self.deadline
+    def stuck_seconds(self) -> float:
+        """How long it has been past the limit of its stage; its lease is then renewed no more."""
+        return max(0.0, time.monotonic() - min(self._deadline, self._finish_deadline))
+
+    def rest(self) -> None:
+        """Nothing is done on it until the device or the finisher takes it."""
+        self._deadline = NEVER
 
     @contextmanager
     def on_device(self) -> Iterator[None]:
-        """Measure how long it has the device."""
-        started = time.perf_counter()
+        """It has the device: its time there is measured, and a hang ends the process."""
+        self._take_device()
         try:
             yield
         finally:
-            self.device_seconds = time.perf_counter() - started
+            self._leave_device()
+
+    @contextmanager
+    def off_device(self) -> Iterator[None]:
+        """For a moment it waits for something else, for as long as that takes."""
+        self._leave_device()
+        try:
+            yield
+        finally:
+            self._take_device()
 
     def stage(self, stage: Stage) -> None:
         self.check()
@@ -115,9 +133,9 @@ class Job:
         self._advance(Progress(Stage.STEP, picture + 1, step, steps, self._picture_seconds()))
         self.check()
 
-    def afterwards(self, stage: Stage) -> None:
-        """A stage of the finisher, which may run while the device goes on: it only moves the deadline."""
-        self.deadline = max(self.deadline, time.monotonic() + self.limits.seconds(stage))
+    def afterwards(self, stage: Stage | None) -> None:
+        """A stage of the finisher, which may run while the device goes on; None when it is through."""
+        self._finish_deadline = NEVER if stage is None else time.monotonic() + self.limits.seconds(stage)
 
     def check(self) -> None:
         """Raise `Stopped` if it should not go on."""
@@ -128,10 +146,21 @@ class Job:
 
     def _advance(self, progress: Progress) -> None:
         self.progress = progress
-        seconds = self.limits.seconds(progress.stage)
-        self.deadline = time.monotonic() + seconds
-        if progress.stage in ON_DEVICE:
+        self._expect_within(self.limits.seconds(progress.stage), armed=progress.stage in ON_DEVICE)
+
+    def _expect_within(self, seconds: float, *, armed: bool) -> None:
+        self._deadline = time.monotonic() + seconds
+        if armed:
             self.watchdog.arm(seconds)
+
+    def _take_device(self) -> None:
+        self._resumed = time.perf_counter()
+        self._expect_within(self.limits.device, armed=True)
+
+    def _leave_device(self) -> None:
+        self.watchdog.disarm()
+        self.rest()
+        self.device_seconds += time.perf_counter() - self._resumed
 
     def _picture_seconds(self) -> float:
         return round(time.monotonic() - self._picture_started, 3) if self._picture_started else 0.0

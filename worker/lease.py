@@ -1,7 +1,8 @@
 """Renews the leases this process holds, carries progress out and cancellation in, and shows that the worker lives.
 
 A thread of its own over a connection of its own, so that neither a render nor a busy pool delays it. A prediction past
-the limit of its stage is not renewed: a living thread beside a hung device proves nothing.
+the limit of its stage is not renewed: a living thread beside a hung device proves nothing. Once such a lease is gone
+and its thread has still not moved, the process ends.
 """
 
 import logging
@@ -13,10 +14,12 @@ from fluxfarm.database import Database
 from fluxfarm.errors import LeaseLost, Unavailable
 from fluxfarm.upkeep import WorkerIdentity
 from worker.job import Job, StopReason
+from worker.watchdog import end_stuck_process
 
 log = logging.getLogger("fluxfarm")
 
 LONGEST_BEAT_SECONDS = 2.0
+LAST_BEAT_SECONDS = 1.0
 
 
 class LeaseKeeper:
@@ -33,19 +36,23 @@ class LeaseKeeper:
         self._away = False
 
     def __enter__(self) -> Self:
-        with self._database.session_scope() as session:
-            upkeep.sign_of_life(session, self._identity)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ending.set()
-        self._thread.join()
+        self._thread.join(LAST_BEAT_SECONDS)
+        if self._away or self._thread.is_alive():
+            return  # a worker that shows no sign of life is soon forgotten
         try:
             with self._database.session_scope() as session:
                 upkeep.sign_off(session, self._identity.id)
         except Unavailable:
             log.warning("worker could not sign off")
+
+    def show_life(self) -> None:
+        with self._database.session_scope() as session:
+            upkeep.sign_of_life(session, self._identity)
 
     def hold(self, job: Job) -> None:
         self._jobs.add(job)
@@ -59,6 +66,8 @@ class LeaseKeeper:
 
     def _run(self) -> None:
         while not self._ending.wait(self._beat_seconds):
+            if any(job.stuck_seconds > self._lease_seconds for job in self.held):
+                end_stuck_process()
             try:
                 self._beat()
                 self._away = False
@@ -71,10 +80,9 @@ class LeaseKeeper:
                 log.exception("a round of renewals failed")
 
     def _beat(self) -> None:
-        with self._database.session_scope() as session:
-            upkeep.sign_of_life(session, self._identity)
+        self.show_life()
         for job in self.held:
-            if not job.stuck:
+            if not job.stuck_seconds:
                 self._renew(job)
 
     def _renew(self, job: Job) -> None:

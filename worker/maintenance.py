@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -19,11 +19,13 @@ from fluxfarm.database import Database
 from fluxfarm.errors import FluxfarmError, Unavailable
 from fluxfarm.queue import TokenQueue
 from fluxfarm.settings import Settings
-from fluxfarm.storage import ObjectStore, open_store
+from fluxfarm.storage import ObjectStore, open_store, prediction_prefix
 from fluxfarm.telemetry import configure_logging
+from fluxfarm.upkeep import Expired
 
 log = logging.getLogger("fluxfarm")
 
+LONGEST_NAP_SECONDS = 0.2
 SLOW_ROUND_SECONDS = 10.0
 """Rates, retention and dead workers are looked after this often."""
 
@@ -37,11 +39,20 @@ class Maintenance:
         self._store = store
         self._catalog = catalog
         self._settings = settings
-        self._first_look: float | None = None
+        self._database_since: float | None = None
         self._last_slow_round = float("-inf")
+        self._more_expired = False
+        self._store_away = False
 
     def round(self) -> None:
-        """Look after everything once; raises `Unavailable` while the database or the store is away."""
+        """Look after everything once; raises `Unavailable` while the database is away."""
+        try:
+            self._look_after_everything()
+        except Unavailable:
+            self._database_since = None
+            raise
+
+    def _look_after_everything(self) -> None:
         self._expire()
         for step in (self._fail_overdue, self._fail_withdrawn):
             while self._in_transaction(step) == lifecycle.BATCH:
@@ -50,14 +61,23 @@ class Maintenance:
         if time.monotonic() - self._last_slow_round > SLOW_ROUND_SECONDS:
             self._last_slow_round = time.monotonic()
             self._slow_round()
+            self._more_expired = True
+        if self._more_expired:
+            # One batch a round, for lost leases must not wait for the store.
+            self._more_expired = self._forget_expired()
 
     def _expire(self) -> None:
-        """Take nothing back before workers had one lease's time to renew since this process first saw the database."""
+        """Take leases back, unless workers may have been kept from renewing them by an absence of the database.
+
+        They get one lease's time since this process saw it again.
+        """
+        lease_seconds, asked = self._settings.lease_seconds, time.monotonic()
         with self._database.session_scope() as session:
-            if self._first_look is None:
-                session.connection()
-                self._first_look = time.monotonic()
-        if time.monotonic() - self._first_look >= self._settings.lease_seconds:
+            session.connection()
+        answered = time.monotonic()
+        if self._database_since is None or answered - asked > lease_seconds / 2:
+            self._database_since = answered
+        if answered - self._database_since >= lease_seconds:
             self._in_transaction(lambda s: lifecycle.expire(s, max_attempts=self._settings.max_attempts))
 
     def _fail_overdue(self, session: Session) -> int:
@@ -79,17 +99,32 @@ class Maintenance:
             upkeep.forget_dead_workers(session)
             for model in self._catalog.models.values():
                 upkeep.measure(session, model)
-        while self._forget_expired():
-            continue
 
     def _forget_expired(self) -> bool:
         """Objects first, then rows: what is interrupted is done again. No transaction is held over the store."""
         with self._database.session_scope() as session:
             expired = upkeep.expired(session)
-        self._store.delete(key for each in expired for key in each.object_keys)
+        if not expired or not self._delete_objects(expired):
+            return False
         with self._database.session_scope() as session:
             upkeep.forget(session, [each.id for each in expired])
         return len(expired) == upkeep.BATCH
+
+    def _delete_objects(self, expired: Sequence[Expired]) -> bool:
+        try:
+            self._store.delete(key for each in expired for key in self._keys(each))
+        except Unavailable as error:
+            if not self._store_away:
+                log.warning("part is away", extra={"fields": {"part": "store", "reason": error.message}})
+            self._store_away = True
+            return False
+        self._store_away = False
+        return True
+
+    def _keys(self, expired: Expired) -> Iterator[str]:
+        yield from expired.object_keys
+        if expired.untidy:
+            yield from list(self._store.keys(prediction_prefix(expired.tenant_id, expired.id)))
 
     def _in_transaction(self, step: Callable[[Session], int]) -> int:
         with self._database.session_scope() as session:
@@ -118,7 +153,9 @@ def loop(maintenance: Maintenance, *, pause_seconds: float, stopping: Stopping) 
             away = True
         except Exception:
             log.exception("a round of maintenance failed")
-        time.sleep(pause_seconds)
+        until = time.monotonic() + pause_seconds
+        while time.monotonic() < until and not stopping.asked:
+            time.sleep(min(pause_seconds, LONGEST_NAP_SECONDS))
 
 
 def main() -> None:

@@ -81,15 +81,20 @@ class Preparer:
     def _run(self) -> None:
         while True:
             job = self._asked.get()
-            try:
-                self._ready.put(Ready(job, self._with_picture(job)))
-            except FluxfarmError as error:
-                self._ready.put(Ready(job, None, error))
-            except Exception as error:
-                log.exception("an input picture could not be prepared")
-                failure = PredictionFailed("input_not_a_picture", "The input picture cannot be read.")
-                failure.__cause__ = error
-                self._ready.put(Ready(job, None, failure))
+            ready = self._prepared(job)
+            job.rest()
+            self._ready.put(ready)
+
+    def _prepared(self, job: Job) -> Ready:
+        try:
+            return Ready(job, self._with_picture(job))
+        except FluxfarmError as error:
+            return Ready(job, None, error)
+        except Exception as error:
+            log.exception("an input picture could not be prepared")
+            failure = PredictionFailed("input_not_a_picture", "The input picture cannot be read.")
+            failure.__cause__ = error
+            return Ready(job, None, failure)
 
     def _with_picture(self, job: Job) -> RenderOrder:
         plan = job.claimed.plan

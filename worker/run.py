@@ -11,12 +11,12 @@ from worker.prepare import Ready
 log = logging.getLogger("fluxfarm")
 
 
-def render(ready: Ready, pipeline: Pipeline, finisher: Finisher) -> bool:
-    """Render a prediction and hand its pictures and its end to the finisher; False for a fault of the worker's own."""
+def render(ready: Ready, pipeline: Pipeline, finisher: Finisher) -> End | PredictionFailed:
+    """Render a prediction and hand its pictures and its end to the finisher; returns that end."""
     with ready.job.on_device():
         end = _end_of(ready, pipeline, finisher)
     finisher.end(ready.job, end)
-    return end is not End.FAULT
+    return end
 
 
 def give_up(job: Job, finisher: Finisher) -> None:
@@ -33,7 +33,7 @@ def _end_of(ready: Ready, pipeline: Pipeline, finisher: Finisher) -> End | Predi
     except PredictionFailed as failure:
         return failure
     except Unavailable:
-        return End.LET_GO
+        return End.AWAY
     except Exception as error:
         fields = {"prediction": ready.job.claimed.id, "request_id": ready.job.claimed.request_id, "reason": str(error)}
         trace = None if isinstance(error, WorkerFault) else error
@@ -44,11 +44,13 @@ def _end_of(ready: Ready, pipeline: Pipeline, finisher: Finisher) -> End | Predi
 
 def _draw(ready: Ready, pipeline: Pipeline, finisher: Finisher) -> None:
     job, order = ready.job, ready.order
+    # First, for a fetch that was stopped has failed too.
+    job.check()
     if ready.failure is not None:
         raise ready.failure
     assert order is not None
-    job.check()
     if notice := pipeline.prompt_notice(order.prompt):
         job.notices.append(notice)
     for rendered in pipeline.render(order, job):
-        finisher.picture(job, rendered)
+        with job.off_device():
+            finisher.picture(job, rendered)

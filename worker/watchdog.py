@@ -1,7 +1,9 @@
 """Ends this process when the device's thread hangs, by a timer that needs no GIL: a hung device call may hold it."""
 
 import faulthandler
+import os
 import sys
+from typing import NoReturn
 
 
 class Watchdog:
@@ -16,3 +18,9 @@ class Watchdog:
 
     def disarm(self) -> None:
         faulthandler.cancel_dump_traceback_later()
+
+
+def end_stuck_process() -> NoReturn:
+    """For a hang elsewhere than on the device: end the process just as abruptly, with the stacks as the reason."""
+    faulthandler.dump_traceback(file=sys.__stderr__ or sys.stderr)
+    os._exit(os.EX_SOFTWARE)

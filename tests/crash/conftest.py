@@ -1,0 +1,182 @@
+"""A farm of villains: real workers over the private servers, and a maintenance loop that sweeps often.
+
+Nothing is emptied between these tests, since workers live on; each test has models of its own.
+"""
+
+import dataclasses
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from fluxfarm import keys, lifecycle, lookup, tenants
+from fluxfarm.catalog import Catalog, load_catalog
+from fluxfarm.database import Database
+from fluxfarm.keys import Caller, KeyLimits
+from fluxfarm.local.postgres import PrivatePostgres
+from fluxfarm.queue import TokenQueue
+from fluxfarm.settings import Settings
+from fluxfarm.storage import LocalStore, open_store, prediction_prefix
+from tests.conftest import TABLES
+from tests.farm import create
+from tests.processes import Process, Processes, catalogue, wait_until
+from worker.maintenance import Maintenance, Stopping, loop
+
+SLUGS = [f"villain-{n}" for n in range(20)]
+
+
+@dataclass
+class Farm:
+    settings: Settings
+    database: Database
+    catalog: Catalog
+    caller: Caller
+    tokens: TokenQueue
+    store: LocalStore
+    processes: Processes
+    villains: Path
+    unused: list[str]
+
+    def new_model(self) -> str:
+        """A model that no other test uses."""
+        return self.unused.pop()
+
+    def create(self, slug: str, prompt: str, **sent: Any) -> uuid.UUID:
+        """Admit a prediction, without a token."""
+        return create(self.database, self.caller, self.catalog.model(slug), prompt=prompt, **sent)
+
+    def ready_worker(self, slug: str, **settings: str) -> Process:
+        worker = self.processes.worker(slug, **settings)
+        worker.wait_for("worker ready")
+        return worker
+
+    def row(self, prediction: uuid.UUID) -> Any:
+        with self.database.session_scope() as session:
+            return session.execute(
+                text("SELECT p.*, r.error_code FROM predictions p LEFT JOIN prediction_results r"
+                     " ON r.prediction_id = p.id WHERE p.id = :id"), {"id": prediction}
+            ).one()  # fmt: skip
+
+    def wait_for(self, prediction: uuid.UUID, status: str) -> Any:
+        """The row, once it has that status."""
+        wait_until(lambda: self.row(prediction).status == status, what=lambda: str(self.row(prediction)))
+        return self.row(prediction)
+
+    def outputs(self, prediction: uuid.UUID) -> set[str]:
+        with self.database.session_scope() as session:
+            return lookup.object_keys(session, prediction)
+
+    def stored(self, prediction: uuid.UUID) -> set[str]:
+        """What lies in the store for a prediction, recorded or not."""
+        return set(self.store.keys(prediction_prefix(self.caller.tenant_id, prediction)))
+
+    def cancel(self, prediction: uuid.UUID) -> bool:
+        with self.database.session_scope() as session:
+            return lifecycle.cancel(session, prediction, self.caller.tenant_id)
+
+    def expire_lease(self, prediction: uuid.UUID) -> None:
+        """Let time pass for a lease that nobody renews."""
+        with self.database.session_scope() as session:
+            session.execute(
+                text("UPDATE leases SET expires_at = clock_timestamp() - interval '1 s' WHERE prediction_id = :id"),
+                {"id": prediction},
+            )
+
+    def open_gate(self, name: str, pictures: int = 1, *, first: int = 0) -> None:
+        for index in range(first, first + pictures):
+            (self.villains / f"{name}-{index}").touch()
+
+    def events(self, name: str) -> list[str]:
+        file = self.villains / "events"
+        lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        return [line["event"] for line in lines if line["name"] == name]
+
+    def wait_for_event(self, name: str, event: str, times: int = 1) -> None:
+        wait_until(lambda: self.events(name).count(event) >= times, what=lambda: str(self.events(name)))
+
+    def assert_ended_once(self, prediction: uuid.UUID, pictures: int = 1) -> None:
+        """One set of outputs, every one of them stored by the attempt that the row names, and no slot left taken."""
+        row, outputs = self.row(prediction), self.outputs(prediction)
+        assert row.status == "succeeded"
+        assert len(outputs) == pictures
+        assert all(f"/{row.attempt}-{row.claim_id}/" in key for key in outputs)
+        assert outputs <= self.stored(prediction)
+        with self.database.session_scope() as session:
+            assert lookup.slot_drift(session) == []
+
+
+@pytest.fixture(scope="package")
+def farm(
+    settings: Settings,
+    shared_database: Database,
+    postgres: PrivatePostgres,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Farm]:
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f"TRUNCATE {TABLES} CASCADE")
+    directory = tmp_path_factory.mktemp("crash")
+    settings = dataclasses.replace(
+        settings,
+        data_dir=directory / "data",
+        catalog=catalogue(directory / "catalog.toml", [*SLUGS, "broken"], broken=["broken"]),
+        models=(*SLUGS, "broken", "flux-dev"),
+        lease_seconds=2.0,
+        step_limit_seconds=1.0,
+        stop_seconds=1.5,
+    )
+    environment = {
+        "VILLAINS": str(directory),
+        "FLUXFARM_DATABASE_URL": postgres.url,
+        "FLUXFARM_REDIS_URL": settings.require_redis_url(),
+        "FLUXFARM_DATA_DIR": str(settings.data_dir),
+        "FLUXFARM_CATALOG": str(settings.catalog),
+        "FLUXFARM_MODELS": ",".join(settings.models),
+        "FLUXFARM_WEIGHTS": "flux-dev=stand-in",
+        "FLUXFARM_ENLARGE_STAND_INS": "false",
+        "FLUXFARM_LEASE_SECONDS": "2",
+        "FLUXFARM_IDLE_LOOK_SECONDS": "0.2",
+        "FLUXFARM_STEP_LIMIT_SECONDS": "1",
+        "FLUXFARM_STOP_SECONDS": "1.5",
+    }
+    store = open_store(settings)
+    assert isinstance(store, LocalStore)
+    with Processes(directory, environment) as processes:
+        caller = _caller(shared_database)
+        catalog, tokens = load_catalog(settings), TokenQueue(settings)
+        farm = Farm(settings, shared_database, catalog, caller, tokens, store, processes, directory, SLUGS[:])
+        maintenance = Maintenance(
+            database=shared_database, tokens=tokens, store=store, catalog=catalog, settings=settings
+        )
+        stopping = Stopping()
+        sweeper = threading.Thread(
+            target=loop, args=(maintenance,), kwargs={"pause_seconds": 0.05, "stopping": stopping}
+        )
+        sweeper.start()
+        try:
+            yield farm
+        finally:
+            stopping.asked = True
+            sweeper.join()
+
+
+@pytest.fixture(scope="package")
+def shared(farm: Farm) -> tuple[str, Process]:
+    """A model and a worker for tests that leave it well."""
+    slug = farm.new_model()
+    return slug, farm.ready_worker(slug)
+
+
+def _caller(database: Database) -> Caller:
+    with database.session_scope() as session:
+        tenants.ensure(session, "crash")
+        limits = KeyLimits(creates_per_minute=1_000_000, max_active=1_000_000)
+        issued = keys.issue(session, tenant="crash", name="crash", limits=limits)
+    with database.session_scope() as session:
+        return keys.authenticate(session, issued.key)

@@ -1,0 +1,99 @@
+"""A pipeline without a model, whose manners are chosen by the first word of the prompt; for tests of the worker.
+
+`VILLAINS` names a directory: what happens is written to `events` there, and `slow` waits for files to appear in it.
+A manner that ends with `-once` is shown the first time only.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from fluxfarm.catalog import Model
+from fluxfarm.errors import WorkerFault
+from fluxfarm.status import Stage
+from worker.pipelines import DeviceOptions, Rendered, RenderOrder, Watch
+
+STEPS = 4
+
+
+def load(_model: Model, _options: DeviceOptions, location: str) -> "Villain":
+    if location == "broken":
+        raise WorkerFault("The weights are broken.")
+    return Villain(Path(os.environ["VILLAINS"]))
+
+
+class Villain:
+    device = "none"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def warm(self) -> None:
+        pass
+
+    def prompt_notice(self, _prompt: str) -> str | None:
+        return None
+
+    def render(self, order: RenderOrder, watch: Watch) -> Iterator[Rendered]:
+        manner, _, name = order.prompt.partition(" ")
+        self._tell("begin", name)
+        watch.stage(Stage.ENCODE_PROMPT)
+        for index, seed in enumerate(order.seeds):
+            watch.stage(Stage.STEP)
+            self._tell(f"picture {index}", name)
+            self._behave(manner, name, watch, index)
+            for step in range(STEPS):
+                watch.step(index, step + 1, STEPS)
+            watch.stage(Stage.DECODE)
+            yield Rendered(index, seed, np.full((order.height, order.width, 3), seed % 256, np.uint8), 0.001)
+        self._tell("done", name)
+
+    def _behave(self, manner: str, name: str, watch: Watch, index: int) -> None:
+        if manner.endswith("-once"):
+            manner = manner.removesuffix("-once") if self._first_time(name) else "fast"
+        if manner == "slow":
+            while not (self._directory / f"{name}-{index}").exists():
+                watch.step(index, 1, STEPS)
+                time.sleep(0.01)
+        elif manner != "fast":
+            MISDEEDS[manner]()
+
+    def _first_time(self, name: str) -> bool:
+        try:
+            (self._directory / f"{name}.shown").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+    def _tell(self, event: str, name: str) -> None:
+        line = json.dumps({"pid": os.getpid(), "event": event, "name": name}) + "\n"
+        descriptor = os.open(self._directory / "events", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+
+def _raise() -> None:
+    raise ValueError("a bug")
+
+
+def _fault() -> None:
+    raise WorkerFault("The device is gone.")
+
+
+MISDEEDS = {
+    "raises": _raise,
+    "faulty": _fault,
+    "hangs": lambda: time.sleep(600),
+    # A function of a `PyDLL` keeps the GIL, as a hung device call may.
+    "hangs-with-gil": lambda: ctypes.PyDLL(None).sleep(600),
+    "kills": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "exits": lambda: os._exit(3),
+}
