@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +88,7 @@ def _fault() -> None:
     raise WorkerFault("The device is gone.")
 
 
-MISDEEDS = {
+MISDEEDS: dict[str, Callable[[], object]] = {
     "raises": _raise,
     "faulty": _fault,
     "hangs": lambda: time.sleep(600),

@@ -70,9 +70,12 @@ def serve(model: Model, settings: Settings) -> None:
         preparer = Preparer(model, store, settings)
         parts = Parts(model, pipeline, database, keeper, preparer, finisher, identity.id)
         drain = Drain(parts, settings)
-        log.info("worker ready", extra={"fields": {"model": model.slug, "device": pipeline.device}})
-        idle_look = threading.Thread(target=drain.look_now_and_then, name="idle look", daemon=True)
-        _until_stopped(lambda: app.consume(model.slug, drain, settings, begin=idle_look.start))
+
+        def begin() -> None:
+            threading.Thread(target=drain.look_now_and_then, name="idle look", daemon=True).start()
+            log.info("worker ready", extra={"fields": {"model": model.slug, "device": pipeline.device}})
+
+        _until_stopped(lambda: app.consume(model.slug, drain, settings, begin=begin))
         asked = drain.stopping and not drain.broken
         drain.stop()
         drain.settle()

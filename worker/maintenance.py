@@ -179,6 +179,7 @@ def main() -> None:
     except FluxfarmError as error:
         log.critical("maintenance cannot start", extra={"fields": {"code": error.code, "reason": error.message}})
         sys.exit(1)
+    log.info("maintenance begins")
     loop(maintenance, pause_seconds=settings.sweep_seconds, stopping=stopping)
 
 

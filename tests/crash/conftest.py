@@ -4,32 +4,36 @@ Nothing is emptied between these tests, since workers live on; each test has mod
 """
 
 import dataclasses
+import io
 import json
+import socket
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from PIL import Image
 from sqlalchemy import text
 
-from fluxfarm import keys, lifecycle, lookup, tenants
+from fluxfarm import admission, keys, lifecycle, lookup, tenants
 from fluxfarm.catalog import Catalog, load_catalog
 from fluxfarm.database import Database
 from fluxfarm.keys import Caller, KeyLimits
 from fluxfarm.local.postgres import PrivatePostgres
 from fluxfarm.queue import TokenQueue
 from fluxfarm.settings import Settings
-from fluxfarm.storage import LocalStore, open_store, prediction_prefix
+from fluxfarm.storage import LocalStore, input_key, open_store, prediction_prefix
 from tests.conftest import TABLES
-from tests.farm import create
+from tests.farm import create, request
 from tests.processes import Process, Processes, catalogue, wait_until
 from worker.maintenance import Maintenance, Stopping, loop
 
-SLUGS = [f"villain-{n}" for n in range(20)]
+SLUGS = [f"villain-{n}" for n in range(40)]
 
 
 @dataclass
@@ -51,6 +55,18 @@ class Farm:
     def create(self, slug: str, prompt: str, **sent: Any) -> uuid.UUID:
         """Admit a prediction, without a token."""
         return create(self.database, self.caller, self.catalog.model(slug), prompt=prompt, **sent)
+
+    def create_with_picture(self, slug: str, prompt: str, store: LocalStore) -> uuid.UUID:
+        """Admit a prediction whose picture was sent as data and lies in `store`."""
+        picture = io.BytesIO()
+        Image.new("RGB", (64, 64)).save(picture, "PNG")
+        key = input_key(self.caller.tenant_id, uuid.uuid4(), "png")
+        store.put(key, picture.getvalue(), "image/png")
+        asked = request(self.caller, self.catalog.model(slug), prompt=prompt)
+        plan = dataclasses.replace(asked.plan, image_key=key)
+        with self.database.session_scope() as session:
+            admission.admit(session, dataclasses.replace(asked, plan=plan), max_queued=1_000_000)
+        return asked.id
 
     def ready_worker(self, slug: str, **settings: str) -> Process:
         worker = self.processes.worker(slug, **settings)
@@ -77,6 +93,10 @@ class Farm:
         """What lies in the store for a prediction, recorded or not."""
         return set(self.store.keys(prediction_prefix(self.caller.tenant_id, prediction)))
 
+    def live_workers(self) -> dict[str, int]:
+        with self.database.session_scope() as session:
+            return lookup.live_workers(session)
+
     def cancel(self, prediction: uuid.UUID) -> bool:
         with self.database.session_scope() as session:
             return lifecycle.cancel(session, prediction, self.caller.tenant_id)
@@ -88,6 +108,21 @@ class Farm:
                 text("UPDATE leases SET expires_at = clock_timestamp() - interval '1 s' WHERE prediction_id = :id"),
                 {"id": prediction},
             )
+
+    def lease_expiry(self, prediction: uuid.UUID) -> float:
+        """When its lease would run out, by the database's clock; 0 without one."""
+        with self.database.session_scope() as session:
+            found = session.execute(
+                text("SELECT extract(epoch FROM expires_at)::float FROM leases WHERE prediction_id = :id"),
+                {"id": prediction},
+            ).scalar_one_or_none()
+        return found or 0.0
+
+    @contextmanager
+    def silent_server(self) -> Iterator[str]:
+        """The URL of a picture on a server that takes connections and never answers."""
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            yield f"http://127.0.0.1:{silent.getsockname()[1]}/picture.png"
 
     def open_gate(self, name: str, pictures: int = 1, *, first: int = 0) -> None:
         for index in range(first, first + pictures):

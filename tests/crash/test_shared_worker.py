@@ -1,6 +1,5 @@
 """What one healthy worker does while other things go wrong around its predictions."""
 
-import socket
 import uuid
 
 from fluxfarm.queue import redis_client
@@ -43,8 +42,7 @@ def test_a_cancel_stops_the_render_and_leaves_nothing(farm: Farm, shared: Shared
 def test_a_server_that_never_answers_holds_up_nobody_else(farm: Farm) -> None:
     slug = farm.new_model()
     worker = farm.ready_worker(slug, fetch_allow="127.0.0.0/8", fetch_limit_seconds="60")
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}/picture.png"
+    with farm.silent_server() as url:
         hanging = [farm.create(slug, "fast fetched", image=url) for _ in range(3)]
         farm.wait_for(hanging[0], "processing")
         others = [farm.create(slug, "fast") for _ in range(3)]
