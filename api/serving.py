@@ -1,14 +1,19 @@
-"""gunicorn's worker, so that what never becomes a request is answered like everything else: in JSON, with a request id.
+"""gunicorn's worker, with better manners.
 
-gunicorn's own answers are HTML, and its log lines repeat what was sent.
+What never becomes a request is answered like everything else, in JSON and with a request id: gunicorn's own answers are
+HTML, and its log lines repeat what was sent. And a stop does not wait for connections on which nothing happens.
 """
 
 import json
 import logging
+import socket
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
 
+import gevent
 from gunicorn import util
 from gunicorn.http import errors
 from gunicorn.workers.ggevent import GeventWorker
@@ -17,6 +22,8 @@ from api.codes import ERRORS
 from api.errors import error_body
 
 log = logging.getLogger("fluxfarm")
+
+LOOK_SECONDS = 0.1
 
 CODES = {
     errors.LimitRequestLine: "uri_too_long",
@@ -28,6 +35,37 @@ CODES = {
 
 
 class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._idle: set[Any] = set()
+
+    def handle(self, listener: Any, client: Any, address: Any) -> None:
+        gevent.getcurrent().client = client
+        super().handle(listener, client, address)
+
+    @contextmanager
+    def timeout_ctx(self) -> Iterator[None]:
+        """Around the wait for a connection's next request."""
+        client = gevent.getcurrent().client
+        self._idle.add(client)
+        try:
+            with super().timeout_ctx():
+                yield
+        finally:
+            self._idle.discard(client)
+
+    def handle_exit(self, number: Any, frame: Any) -> None:
+        super().handle_exit(number, frame)
+        gevent.spawn(self._hang_up)
+
+    def _hang_up(self) -> None:
+        """End connections that wait for nothing, each of which would hold up the stop for its whole grace."""
+        while True:
+            for client in list(self._idle):
+                with suppress(OSError):
+                    client.shutdown(socket.SHUT_RD)
+            gevent.sleep(LOOK_SECONDS)
+
     def handle_error(self, _request: Any, client: Any, _address: Any, error: BaseException) -> None:
         """Answer a connection whose request could not be read, or whose answer could not be written."""
         code = next((code for kind, code in CODES.items() if isinstance(error, kind)), "internal_error")

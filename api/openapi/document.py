@@ -73,8 +73,12 @@ def _operation(operation: Operation, address: str, slug: str) -> dict[str, Any]:
 def _responses(operation: Operation) -> dict[int, dict[str, Any]]:
     answers = {number: _success(answer) for number, answer in operation.answers.items()}
     codes = (*operation.errors, "internal_error")
+    # What is counted first says so on a refusal too; a refused create was not counted.
+    counted = any({*RATE} <= {*answer.headers} for answer in operation.answers.values())
+    more = RATE if counted and operation.body is None else ()
     for number in sorted({ERRORS[code][0] for code in codes}):
-        answers.setdefault(number, _refusal(number, [code for code in codes if ERRORS[code][0] == number]))
+        headers = (*OF_ERRORS.get(number, ()), *more)
+        answers.setdefault(number, _refusal(number, [code for code in codes if ERRORS[code][0] == number], headers))
     return answers
 
 
@@ -88,11 +92,11 @@ def _success(answer: Answer) -> dict[str, Any]:
     return {**described, "content": {JSON: {"schema": schema}}}
 
 
-def _refusal(number: int, codes: list[str]) -> dict[str, Any]:
+def _refusal(number: int, codes: list[str], headers: Iterable[str]) -> dict[str, Any]:
     schema = {"allOf": [shapes.ref("Error"), {"properties": {"code": {"enum": codes}, "status": {"const": number}}}]}
     return {
         "description": " ".join(f"`{code}`: {ERRORS[code][1]}" for code in codes),
-        "headers": _headers(OF_ERRORS.get(number, ())),
+        "headers": _headers(headers),
         "content": {JSON: {"schema": schema}},
     }
 
