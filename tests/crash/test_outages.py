@@ -16,22 +16,29 @@ from tests.processes import Proxy, wait_until
 
 
 class OwnStore:
-    """A store in a directory of its own that can be taken away: for a while, a link to itself lies there."""
+    """A store in a directory of its own that can be taken away at once: it is reached through a link."""
 
-    def __init__(self, data_dir: Path) -> None:
-        self.settings = {"data_dir": str(data_dir)}
-        self._objects, self._aside = data_dir / "objects", data_dir / "aside"
+    def __init__(self, directory: Path) -> None:
+        self.settings = {"data_dir": str(directory)}
+        self._link, self._real = directory / "objects", directory / "real"
+        self._real.mkdir()
+        self.bring_back()
 
     def take_away(self) -> None:
-        self._objects.rename(self._aside)
-        self._objects.symlink_to(self._objects)
+        self._point_to(self._link)
 
     def bring_back(self) -> None:
-        self._objects.unlink()
-        self._aside.rename(self._objects)
+        self._point_to(self._real)
 
-    def keys(self) -> list[str]:
-        return list(LocalStore(self._objects).keys(""))
+    @property
+    def behind(self) -> LocalStore:
+        """The store, also while it is away."""
+        return LocalStore(self._real)
+
+    def _point_to(self, target: Path) -> None:
+        draft = self._link.with_name("draft")
+        draft.symlink_to(target)
+        draft.replace(self._link)
 
 
 @pytest.fixture
@@ -94,7 +101,7 @@ def test_what_is_rendered_waits_for_the_store(farm: Farm, own_store: OwnStore) -
         assert farm.events(f"stored-late-{n}").count("begin") == 1
         assert len(farm.outputs(prediction)) == 2
     assert worker.said("part is back")
-    assert len(own_store.keys()) == 8
+    assert len(list(own_store.behind.keys(""))) == 8
     worker.end()
 
 
@@ -121,8 +128,8 @@ def test_a_picture_sent_as_data_waits_for_the_store_too(farm: Farm, own_store: O
     slug = farm.new_model()
     worker = farm.ready_worker(slug, **own_store.settings)
     own_store.take_away()
-    prediction = farm.create_with_picture(slug, "fast", LocalStore(Path(own_store.settings["data_dir"]) / "aside"))
-    wait_until(lambda: farm.row(prediction).attempt >= 2)
+    prediction = farm.create_with_picture(slug, "fast", own_store.behind)
+    wait_until(lambda: farm.row(prediction).attempt >= 2, what=worker.log.read_text)
     own_store.bring_back()
     assert farm.wait_for(prediction, "succeeded").lost == 0
     worker.end()
