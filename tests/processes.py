@@ -69,8 +69,8 @@ class Process:
     def said(self, event: str) -> bool:
         return any(event in line["event"] for line in self.lines())
 
-    def wait_for(self, event: str) -> None:
-        wait_until(lambda: self.said(event) or self.child.poll() is not None, what=self.log.read_text)
+    def wait_for(self, event: str, seconds: float = PATIENCE_SECONDS) -> None:
+        wait_until(lambda: self.said(event) or self.child.poll() is not None, seconds, what=self.log.read_text)
         assert self.said(event), self.log.read_text()
 
     def signal(self, number: int) -> None:

@@ -1,0 +1,318 @@
+"""The lifecycle under a state machine: whatever is called in whatever order does what it says, or is refused."""
+
+import dataclasses
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from sqlalchemy import text
+
+from fluxfarm import admission, lifecycle, lookup
+from fluxfarm.catalog import Model
+from fluxfarm.database import Database
+from fluxfarm.errors import ConcurrencyLimited, LeaseLost
+from fluxfarm.keys import Caller
+from fluxfarm.lifecycle import Claimed
+from fluxfarm.local.postgres import PrivatePostgres
+from fluxfarm.outcomes import Progress, StoredOutput
+from fluxfarm.status import ACTIVE, MOVES, Stage, Status
+from tests.conftest import TABLES
+from tests.farm import request
+
+MAX_ACTIVE = 3
+MAX_ATTEMPTS = 3
+LEASE_SECONDS = 1000.0
+
+NewCaller = Callable[..., Caller]
+
+
+@dataclass
+class Expected:
+    """What a prediction's row must say."""
+
+    id: uuid.UUID
+    caller: Caller
+    model: str
+    needs_fetch: bool
+    order: tuple[int, int]
+    status: Status = Status.QUEUED
+    claim: Claimed | None = None
+    lost: int = 0
+    cancel_requested: bool = False
+    lease_over: bool = False
+    overdue: bool = False
+
+    @property
+    def active(self) -> bool:
+        return self.status in ACTIVE
+
+    def move(self, to: Status) -> None:
+        assert to in MOVES[self.status]
+        self.status, self.claim, self.lease_over = to, None, False
+
+
+def output(position: int = 0) -> StoredOutput:
+    return StoredOutput(
+        position=position, object_key=f"x/{position}", media_type="image/webp", bytes=1, sha256="0" * 64,
+        width=16, height=16, render_width=16, render_height=16, crop=None, seed=1, steps=1,
+        device_microseconds=1000, safety="unchecked", safety_score=None,
+    )  # fmt: skip
+
+
+class Lifecycle(RuleBasedStateMachine):
+    def __init__(self, database: Database, callers: list[Caller], models: dict[str, Model]) -> None:
+        super().__init__()
+        self.database, self.callers, self.models = database, callers, models
+        self.all: dict[uuid.UUID, Expected] = {}
+        self.claims: list[Claimed] = []
+        self.revisions: dict[uuid.UUID, tuple[str, int]] = {}
+
+    def call(self, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        with self.database.session_scope() as session:
+            return action(session, *args, **kwargs)
+
+    def sql(self, statement: str, **parameters: Any) -> Any:
+        with self.database.session_scope() as session:
+            return session.execute(text(statement), parameters).all()
+
+    def holder(self, claim: Claimed) -> Expected | None:
+        """The prediction that this claim still holds."""
+        found = self.all[claim.id]
+        return found if found.claim == claim else None
+
+    def only_if_held(self, claim: Claimed, action: Callable[..., Any], *args: Any, **kwargs: Any) -> Expected | None:
+        held = self.holder(claim)
+        if held is not None:
+            self.call(action, claim, *args, **kwargs)
+            return held
+        with pytest.raises(LeaseLost):
+            self.call(action, claim, *args, **kwargs)
+        return None
+
+    @rule(data=st.data(), fetch=st.booleans())
+    def admit(self, data: st.DataObject, *, fetch: bool) -> None:
+        caller, slug = data.draw(st.sampled_from(self.callers)), data.draw(st.sampled_from(sorted(self.models)))
+        asked = request(caller, self.models[slug])
+        if fetch:
+            asked = dataclasses.replace(asked, plan=dataclasses.replace(asked.plan, image_url="https://localhost/x"))
+        active = sum(each.active for each in self.all.values() if each.caller.key_id == caller.key_id)
+        if active == MAX_ACTIVE:
+            with pytest.raises(ConcurrencyLimited):
+                self.call(admission.admit, asked, max_queued=1000)
+            return
+        self.call(admission.admit, asked, max_queued=1000)
+        ((tag, seq),) = self.sql("SELECT start_tag, seq FROM predictions WHERE id = :id", id=asked.id)
+        self.all[asked.id] = Expected(asked.id, caller, slug, fetch, (tag, seq))
+
+    @rule(data=st.data(), may_fetch=st.booleans())
+    def claim(self, data: st.DataObject, *, may_fetch: bool) -> None:
+        model = self.models[data.draw(st.sampled_from(sorted(self.models)))]
+        waiting = [
+            each
+            for each in self.all.values()
+            if each.status is Status.QUEUED and each.model == model.slug and (may_fetch or not each.needs_fetch)
+        ]
+        who = {"model": model.slug, "version": model.version, "worker_id": uuid.uuid4()}
+        claimed = self.call(lifecycle.claim, **who, lease_seconds=LEASE_SECONDS, may_fetch=may_fetch)
+        if not waiting:
+            assert claimed is None
+            return
+        first = min(waiting, key=lambda each: each.order)
+        assert claimed is not None
+        assert (claimed.id, claimed.cancel_requested) == (first.id, False)
+        first.move(Status.PROCESSING)
+        first.claim = claimed
+        self.claims.append(claimed)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def renew(self, data: st.DataObject) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+        if held := self.only_if_held(claim, lifecycle.renew, Progress(Stage.STEP, 1, 2, 3), LEASE_SECONDS):
+            held.lease_over = False
+            assert self.call(lifecycle.renew, claim, Progress(), LEASE_SECONDS) is held.cancel_requested
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), pictures=st.integers(1, 4))
+    def complete(self, data: st.DataObject, pictures: int) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+        outputs = [output(position) for position in range(pictures)]
+        if held := self.only_if_held(claim, lifecycle.complete, outputs, device_microseconds=5):
+            held.move(Status.SUCCEEDED)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def fail(self, data: st.DataObject) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+        if held := self.only_if_held(claim, lifecycle.fail, code="x", message="x", device_microseconds=5):
+            held.move(Status.FAILED)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def cancel_held(self, data: st.DataObject) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+        if held := self.only_if_held(claim, lifecycle.cancel_held, device_microseconds=5):
+            held.move(Status.CANCELLED)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def hand_back(self, data: st.DataObject) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+        if held := self.only_if_held(claim, lifecycle.hand_back):
+            held.move(Status.CANCELLED if held.cancel_requested else Status.QUEUED)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def let_go(self, data: st.DataObject) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+        if held := self.only_if_held(claim, lifecycle.let_go):
+            held.lease_over = True
+
+    @precondition(lambda self: self.all)
+    @rule(data=st.data(), stranger=st.booleans())
+    def cancel(self, data: st.DataObject, *, stranger: bool) -> None:
+        wanted = data.draw(st.sampled_from(list(self.all.values())))
+        tenant = uuid.uuid4() if stranger else wanted.caller.tenant_id
+        heard = self.call(lifecycle.cancel, wanted.id, tenant)
+        assert heard is (wanted.active and not stranger)
+        if heard and wanted.status is Status.QUEUED:
+            wanted.move(Status.CANCELLED)
+        elif heard:
+            wanted.cancel_requested = True
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def time_passes_for_a_lease(self, data: st.DataObject) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+        if held := self.holder(claim):
+            held.lease_over = True
+            past = "clock_timestamp() - interval '1 s'"
+            self.sql(f"UPDATE leases SET expires_at = {past} WHERE prediction_id = :id RETURNING 1", id=claim.id)
+
+    @rule()
+    def expire(self) -> None:
+        over = [each for each in self.all.values() if each.lease_over]
+        assert self.call(lifecycle.expire, max_attempts=MAX_ATTEMPTS) == len(over)
+        for each in over:
+            if each.cancel_requested:
+                each.move(Status.CANCELLED)
+            elif each.lost + 1 >= MAX_ATTEMPTS:
+                each.move(Status.FAILED)
+            else:
+                each.move(Status.QUEUED)
+                each.lost += 1
+
+    @precondition(lambda self: self.all)
+    @rule(data=st.data())
+    def time_passes_for_a_prediction(self, data: st.DataObject) -> None:
+        wanted = data.draw(st.sampled_from(list(self.all.values())))
+        wanted.overdue = True
+        self.sql(
+            "UPDATE predictions SET created_at = created_at - interval '2 h' WHERE id = :id RETURNING 1", id=wanted.id
+        )
+
+    @rule()
+    def fail_overdue(self) -> None:
+        late = [each for each in self.all.values() if each.overdue and each.status is Status.QUEUED]
+        assert self.call(lifecycle.fail_overdue, max_queue_seconds=3600) == len(late)
+        for each in late:
+            each.move(Status.FAILED)
+
+    @rule(data=st.data())
+    def fail_withdrawn(self, data: st.DataObject) -> None:
+        served = data.draw(st.sampled_from([sorted(self.models), sorted(self.models)[:1]]))
+        gone = [each for each in self.all.values() if each.status is Status.QUEUED and each.model not in served]
+        assert self.call(lifecycle.fail_withdrawn, models=served) == len(gone)
+        for each in gone:
+            each.move(Status.FAILED)
+
+    @invariant()
+    def rows_say_what_was_done(self) -> None:
+        rows = self.sql("SELECT id, status, claim_id, lost, cancel_requested, revision, completed_at FROM predictions")
+        assert len(rows) == len(self.all)
+        for row in rows:
+            expected = self.all[row.id]
+            assert row.status == expected.status
+            assert (row.lost, row.cancel_requested) == (expected.lost, expected.cancel_requested)
+            assert (row.completed_at is None) == expected.active
+            if expected.active:
+                assert row.claim_id == (expected.claim.claim_id if expected.claim else None)
+            status, revision = self.revisions.get(row.id, (Status.QUEUED, 0))
+            assert row.revision > revision or (row.revision == revision and row.status == status)
+            self.revisions[row.id] = (row.status, row.revision)
+
+    @invariant()
+    def slots_are_those_of_active_rows(self) -> None:
+        assert self.call(lookup.slot_drift) == []
+        drift = """
+        SELECT t.id FROM tenants t LEFT JOIN api_keys k ON k.tenant_id = t.id
+        GROUP BY t.id HAVING t.active <> coalesce(sum(k.active), 0)
+        """
+        assert self.sql(drift) == []
+
+    @invariant()
+    def leases_and_results_stand_beside_their_rows(self) -> None:
+        processing = {each.id for each in self.all.values() if each.status is Status.PROCESSING}
+        ended = [each for each in self.all.values() if not each.active]
+        leases = self.sql("SELECT prediction_id, claim_id, expires_at < clock_timestamp() AS over FROM leases")
+        assert {row.prediction_id for row in leases} == processing
+        assert all(self.all[row.prediction_id].lease_over == row.over for row in leases)
+        results = [row.prediction_id for row in self.sql("SELECT prediction_id FROM prediction_results")]
+        assert sorted(results) == sorted(each.id for each in ended)
+        drawn = {row.prediction_id for row in self.sql("SELECT prediction_id FROM outputs")}
+        assert drawn == {each.id for each in ended if each.status is Status.SUCCEEDED}
+
+
+def test_whatever_is_called_in_whatever_order(
+    database: Database, postgres: PrivatePostgres, new_caller: NewCaller, flux_dev: Model
+) -> None:
+    models = {slug: dataclasses.replace(flux_dev, slug=slug) for slug in ("flux-dev", "other")}
+
+    def machine() -> Lifecycle:
+        with psycopg.connect(postgres.url, autocommit=True) as connection:
+            connection.execute(f"TRUNCATE {TABLES} CASCADE")
+        limits = {"max_active": MAX_ACTIVE, "creates_per_minute": 1000}
+        callers = [new_caller(tenant, **limits) for tenant in ("one", "one", "two")]
+        return Lifecycle(database, callers, models)
+
+    run_state_machine_as_test(
+        machine,  # type: ignore[arg-type]  # a factory, as its documentation allows
+        settings=settings(
+            max_examples=20,
+            stateful_step_count=30,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_what_comes_back_still_needs_its_picture_fetched(database: Database, caller: Caller, flux_dev: Model) -> None:
+    asked = request(caller, flux_dev)
+    asked = dataclasses.replace(asked, plan=dataclasses.replace(asked.plan, image_url="https://localhost/x"))
+    who: dict[str, Any] = {"model": flux_dev.slug, "version": flux_dev.version, "worker_id": uuid.uuid4()}
+    with database.session_scope() as session:
+        admission.admit(session, asked, max_queued=10)
+    with database.session_scope() as session:
+        claimed = lifecycle.claim(session, **who, lease_seconds=9)
+        assert claimed
+        lifecycle.hand_back(session, claimed)
+    with database.session_scope() as session:
+        assert lifecycle.claim(session, **who, lease_seconds=9, may_fetch=False) is None
+        assert lifecycle.claim(session, **who, lease_seconds=9) is not None
+
+
+def test_only_its_own_version_is_claimed(database: Database, caller: Caller, flux_dev: Model) -> None:
+    with database.session_scope() as session:
+        admission.admit(session, request(caller, flux_dev), max_queued=10)
+    who: dict[str, Any] = {"model": flux_dev.slug, "worker_id": uuid.uuid4(), "lease_seconds": 9}
+    with database.session_scope() as session:
+        assert lifecycle.claim(session, version="another", **who) is None
+        assert lifecycle.claim(session, version=flux_dev.version, **who) is not None
