@@ -1,0 +1,121 @@
+"""The way up, the way down, and that the tables in code are those that migrations make."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, make_url, text
+
+from fluxfarm import schema
+from fluxfarm.cli.migrate import alembic_config
+from fluxfarm.database import Database
+from fluxfarm.local.postgres import PrivatePostgres
+from fluxfarm.tables import Table
+from tests.processes import Processes, wait_until
+
+LOCK = 7_206_911_370_241_009
+"""As in `migrations/env.py`, which cannot be imported."""
+
+
+@pytest.fixture
+def empty(postgres: PrivatePostgres) -> Iterator[str]:
+    """The URL of a database of its own, with nothing in it."""
+    name = f"migrations_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    url = make_url(postgres.url).set(drivername="postgresql+psycopg", database=name)
+    yield url.render_as_string(hide_password=False)
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+def current(url: str) -> str | None:
+    database = Database(url)
+    try:
+        with database.session_scope() as session:
+            return schema.current(session)
+    finally:
+        database.close()
+
+
+def shape(url: str) -> set[tuple[str, str]]:
+    """Every relation and constraint, by name and definition."""
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        columns = connection.execute(
+            text(
+                "SELECT table_name || '.' || column_name, data_type || is_nullable || coalesce(column_default, '')"
+                " FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'alembic_version'"
+            )
+        ).all()
+        indexes = connection.execute(
+            text("SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND indexname !~ 'alembic'")
+        ).all()
+        constraints = connection.execute(
+            text(
+                "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint"
+                " WHERE connamespace = 'public'::regnamespace AND conname !~ 'alembic'"
+            )
+        ).all()
+        options = connection.execute(
+            text(
+                "SELECT relname, array_to_string(reloptions, ',') FROM pg_class"
+                " WHERE relnamespace = 'public'::regnamespace AND reloptions IS NOT NULL"
+            )
+        ).all()
+    engine.dispose()
+    return {(row[0], row[1]) for rows in (columns, indexes, constraints, options) for row in rows}
+
+
+def test_every_step_goes_up_and_down_and_up_again(empty: str) -> None:
+    config = alembic_config(empty)
+    assert current(empty) is None
+    command.upgrade(config, "head")
+    assert current(empty) == schema.head()
+    made = shape(empty)
+    command.downgrade(config, "base")
+    assert current(empty) is None
+    assert shape(empty) == set()
+    for _ in ScriptDirectory.from_config(config).walk_revisions():
+        command.upgrade(config, "+1")
+        command.downgrade(config, "-1")
+        command.upgrade(config, "+1")
+    assert current(empty) == schema.head()
+    assert shape(empty) == made
+
+
+def test_the_tables_in_code_are_those_that_migrations_make(empty: str) -> None:
+    command.upgrade(alembic_config(empty), "head")
+    engine = create_engine(empty)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, Table.metadata) == []
+    migrated = shape(empty)
+    command.downgrade(alembic_config(empty), "base")
+    Table.metadata.create_all(engine)
+    engine.dispose()
+    assert shape(empty) == migrated
+
+
+def test_the_head_file_names_the_newest_migration(empty: str) -> None:
+    assert ScriptDirectory.from_config(alembic_config(empty)).get_heads() == [schema.head()]
+
+
+def test_two_upgrades_at_once_do_no_harm(empty: str, tmp_path: Path) -> None:
+    waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+    engine = create_engine(empty)
+    with Processes(tmp_path, {"FLUXFARM_DATABASE_URL": empty}) as processes, engine.connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
+        both = [processes.start("fluxfarm.cli", "migrate") for _ in range(2)]
+        wait_until(lambda: connection.execute(waiting).scalar_one() == 2)
+        assert current(empty) is None
+        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK})
+        assert [process.ended() for process in both] == [0, 0], [process.log.read_text() for process in both]
+    engine.dispose()
+    assert current(empty) == schema.head()
