@@ -137,6 +137,9 @@ class Settings:
     safety_labels: tuple[str, ...] = setting(words, "labels of the classifier that block a picture", default=("nsfw",))
     safety_threshold: float = setting(number, "score from which such a label blocks", default=0.85)
 
+    store_dir: Path | None = setting(
+        path, "directory for pictures where there is no bucket; unset: `objects` in the data directory", default=None
+    )
     s3_bucket: str | None = setting(text, "bucket for pictures; unset: a local directory", default=None)
     s3_endpoint_url: str | None = setting(text, "endpoint of an S3-compatible store; unset: AWS", default=None)
     s3_region: str = setting(text, "region", default="us-east-1")
@@ -207,6 +210,11 @@ class Settings:
                 shown = "its value" if fields[name].metadata["secret"] else repr(raw)
                 raise SettingsError(f"{name}: {shown} is not valid: {error}") from None
         return cls(**values)
+
+    @property
+    def objects_directory(self) -> Path:
+        """Where pictures lie if there is no bucket."""
+        return self.store_dir or self.data_dir / "objects"
 
     def require_database_url(self) -> str:
         """The database URL with the psycopg driver named, as SQLAlchemy wants it."""

@@ -231,3 +231,15 @@ class Worker(Table):
     device: Mapped[str]
     started_at: Mapped[datetime] = mapped_column(server_default=NOW)
     seen_at: Mapped[datetime] = mapped_column(server_default=NOW)
+
+
+class StoreProbe(Table):
+    """A question of a machine that wants to join: whether the farm sees what it put into the store."""
+
+    __tablename__ = "store_probes"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    sha256: Mapped[str]
+    asked_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    seen: Mapped[str | None]
+    """What the maintenance process found when it last looked."""

@@ -22,6 +22,7 @@ from fluxfarm.settings import Settings
 from fluxfarm.storage import ObjectStore, open_store, prediction_prefix
 from fluxfarm.telemetry import configure_logging
 from fluxfarm.upkeep import Expired
+from worker.joining import answer_store_probes
 
 log = logging.getLogger("fluxfarm")
 
@@ -65,6 +66,7 @@ class Maintenance:
         if self._more_expired:
             # One batch a round, for lost leases must not wait for the store.
             self._more_expired = self._forget_expired()
+        answer_store_probes(self._database, self._store)
 
     def _expire(self) -> None:
         """Take leases back, unless workers may have been kept from renewing them by an absence of the database.

@@ -100,7 +100,7 @@ def _redis(settings: Settings) -> list[Finding]:
 
 def _storage(settings: Settings) -> list[Finding]:
     open_store(settings).probe()
-    where = settings.s3_bucket or settings.data_dir / "objects"
+    where = settings.s3_bucket or settings.objects_directory
     return [Finding("storage", f"writes, reads and deletes in {where}")]
 
 

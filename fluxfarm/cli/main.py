@@ -1,13 +1,12 @@
 """The root of the command line, and how its errors look: one sentence, never a traceback."""
 
-import os
-import sys
 from importlib.metadata import version
 from typing import Any
 
 import click
 
 from fluxfarm.cli.doctor import doctor
+from fluxfarm.cli.join import join_token
 from fluxfarm.cli.keys import keys
 from fluxfarm.cli.migrate import migrate
 from fluxfarm.cli.models import models
@@ -16,6 +15,7 @@ from fluxfarm.cli.secrets import secrets
 from fluxfarm.cli.settings import settings
 from fluxfarm.cli.status import status
 from fluxfarm.cli.up import up
+from fluxfarm.cli.worker import worker
 from fluxfarm.errors import FluxfarmError
 
 
@@ -35,12 +35,5 @@ def main() -> None:
     """A self-hosted prediction platform for the FLUX.1 image models."""
 
 
-@main.command()
-@click.option("--model", required=True, help="The model to serve.")
-def worker(model: str) -> None:
-    """Run one worker: one process, one pipeline, one device. Needs the `worker` extra."""
-    os.execv(sys.executable, [sys.executable, "-m", "worker", "--model", model])  # noqa: S606 (our own interpreter)
-
-
-for command in (up, predict, keys, models, status, doctor, settings, secrets, migrate):
+for command in (up, worker, join_token, predict, keys, models, status, doctor, settings, secrets, migrate):
     main.add_command(command)

@@ -3,29 +3,40 @@
 import hashlib
 import json
 import os
-import shlex
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 
-from fluxfarm.errors import FluxfarmError, Unavailable
+from fluxfarm.cli.banner import banner
+from fluxfarm.errors import FluxfarmError, SettingsError, Unavailable
 from fluxfarm.local import plan
-from fluxfarm.local.address import find_address
+from fluxfarm.local.address import find_address, find_share
+from fluxfarm.local.devices import Assignment, assign, choose_devices
+from fluxfarm.local.join_token import make_token
 from fluxfarm.local.lines import Lines
 from fluxfarm.local.plan import Plan
-from fluxfarm.local.postgres import PrivatePostgres
 from fluxfarm.local.private_files import private_directory, write_private
+from fluxfarm.local.private_servers import PrivateServers
 from fluxfarm.local.readiness import Readiness
 from fluxfarm.local.running import RunningFarm, announce, only_one
-from fluxfarm.local.supervisor import StopWished, Supervisor
-from fluxfarm.local.valkey import PrivateValkey
+from fluxfarm.local.sharing import Share
+from fluxfarm.local.supervisor import Supervisor, stopped_when_wished
 from fluxfarm.settings import Settings
 
-PROMPT = "a red circle on a blue background"
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What was asked for beside the farm that the settings describe."""
+
+    share: Share | None
+    assignments: list[Assignment] | None
+    """Workers other than one per model."""
+    ready_file: Path | None
 
 
 @click.command()
@@ -41,7 +52,24 @@ PROMPT = "a red circle on a blue background"
     type=click.Path(path_type=Path, dir_okay=False),
     help="Gets the address and a key as JSON when a prediction can be made.",
 )
-def up(host: str, port: int, data_dir: Path | None, ready_file: Path | None) -> None:
+@click.option(
+    "--devices",
+    help="One worker each: all, cpu, numbers such as 0,1, or none.  [default: one worker per model]",
+)
+@click.option(
+    "--share",
+    metavar="ADDRESS",
+    help="An address of this machine on which workers of other machines may reach the private servers.",
+)
+def up(
+    *,
+    host: str,
+    port: int,
+    data_dir: Path | None,
+    ready_file: Path | None,
+    devices: str | None,
+    share: str | None,
+) -> None:
     """Run the whole farm here: servers, API, maintenance and a worker per model, until Ctrl-C."""
     try:
         settings = Settings.from_environment(os.environ)
@@ -49,39 +77,50 @@ def up(host: str, port: int, data_dir: Path | None, ready_file: Path | None) -> 
         with only_one(chosen) as tell_address:
             address = find_address(host, port)
             tell_address(address.url)
-            _run(plan.make_plan(os.environ, replace(settings, data_dir=chosen), address), ready_file)
+            wanted = plan.make_plan(os.environ, replace(settings, data_dir=chosen), address)
+            extras = Extras(
+                share=find_share(share) if share else None,
+                assignments=_assignments(wanted, devices),
+                ready_file=ready_file,
+            )
+            _run(wanted, extras)
     except FluxfarmError as error:
         raise click.ClickException(error.message) from None
     except OSError as error:
         raise click.ClickException(f"{error.filename or 'the system'}: {error.strerror or error}") from None
 
 
-def _run(wanted: Plan, ready_file: Path | None) -> None:
-    lines = Lines(sys.stdout.fileno(), width=max(len(f"worker:{slug}") for slug in wanted.catalog.models))
-    with _stopped_when_wished(lines) as supervisor, _ready_file(ready_file) as tell_ready:
-        ready = _with_servers(supervisor, wanted)
+def _assignments(wanted: Plan, devices: str | None) -> list[Assignment] | None:
+    if devices is None:
+        return None
+    return assign(tuple(wanted.catalog.models), choose_devices(devices, os.environ))
+
+
+def _run(wanted: Plan, extras: Extras) -> None:
+    parts = plan.parts(wanted, extras.assignments)
+    lines = Lines(sys.stdout.fileno(), width=max(len(part.name) for part in parts))
+    with stopped_when_wished(lines) as supervisor, _ready_file(extras.ready_file) as tell_ready:
+        servers = PrivateServers.wanted_by(wanted.settings, extras.share)
+        if servers.postgres and not servers.postgres.has_data:
+            # Made for a database that is gone.
+            (wanted.settings.data_dir / _key_file(wanted.settings)).unlink(missing_ok=True)
+        servers.start(supervisor)
+        ready = servers.told_to(wanted)
+        token = _join_token(ready, servers, extras.share)
+        if ready.settings.s3_bucket is None:
+            private_directory(ready.settings.objects_directory)  # other machines mount it before there is a picture
         supervisor.say("bringing the database's schema up to date")
         supervisor.run_once(plan.migration(ready))
         key = _demo_key(supervisor, ready, _key_file(wanted.settings))
         supervisor.say("starting the API, the maintenance process and the workers")
-        for part in plan.parts(ready):
+        for part in plan.parts(ready, extras.assignments):
             supervisor.start(part)
-        supervisor.wait_until(Readiness(ready.address, ready.catalog.models, supervisor.say).check, pause=0.2)
-        announce(ready.settings.data_dir, _farm(ready, key))
-        lines.plain(banner(ready, key))
+        served = ready.catalog.models if extras.assignments != [] else ()
+        supervisor.wait_until(Readiness(ready.address, served, supervisor.say).check, pause=0.2)
+        announce(ready.settings.data_dir, replace(_farm(ready, key), join_token=token))
+        lines.plain(banner(ready, key, shared=token is not None))
         tell_ready(json.dumps({"url": ready.address.url, "api_key": key}) + "\n")
         supervisor.run()
-
-
-@contextmanager
-def _stopped_when_wished(lines: Lines) -> Iterator[Supervisor]:
-    """A supervisor; the wish to stop ends the block and is no error."""
-    try:
-        with Supervisor(lines) as supervisor:
-            yield supervisor
-    except StopWished:
-        lines.plain("fluxfarm has stopped")
-        lines.flush(seconds=1.0)
 
 
 @contextmanager
@@ -96,25 +135,6 @@ def _ready_file(path: Path | None) -> Iterator[Callable[[str], None]]:
         yield lambda content: write_private(path, content)
     finally:
         path.unlink(missing_ok=True)
-
-
-def _with_servers(supervisor: Supervisor, wanted: Plan) -> Plan:
-    """Start the servers whose addresses were not given, both at once."""
-    data_dir, given = wanted.settings.data_dir, wanted.settings
-    postgres = PrivatePostgres(data_dir) if given.database_url is None else None
-    valkey = PrivateValkey(data_dir / "valkey") if given.redis_url is None else None
-    if postgres and not postgres.has_data:
-        (data_dir / _key_file(given)).unlink(missing_ok=True)  # made for a database that is gone
-    for name, server in (("postgres", postgres), ("valkey", valkey)):
-        if server:
-            supervisor.say(f"starting {server.title}")
-            supervisor.start(plan.server_part(name, server))
-    supervisor.wait_until(lambda: all(server.ready() for server in (postgres, valkey) if server), pause=0.05)
-    return plan.with_servers(
-        wanted,
-        database_url=given.database_url or (postgres.url if postgres else ""),
-        redis_url=given.redis_url or (valkey.url if valkey else ""),
-    )
 
 
 def _key_file(settings: Settings) -> str:
@@ -147,17 +167,13 @@ def _farm(ready: Plan, key: str) -> RunningFarm:
     )
 
 
-def banner(ready: Plan, key: str) -> str:
-    url, models = ready.address.url, ready.catalog.models
-    rows = [("address", url), ("key", key), ("data", str(ready.settings.data_dir))]
-    if ready.settings.public_url not in (None, url):
-        rows.insert(1, ("links", f"start with {ready.settings.public_url}"))
-    if ready.stand_ins:
-        served = ", ".join(ready.stand_ins)
-        notice = f"stand-in weights serve {served}: the pictures mean nothing; FLUXFARM_WEIGHTS names real ones"
-        rows.append(("notice", notice))
-    body = {"model": "flux-dev" if "flux-dev" in models else next(iter(models)), "input": {"prompt": PROMPT}}
-    headers = [shlex.quote(f"X-API-Key: {key}"), "'Content-Type: application/json'"]
-    sent = f"curl -sS {url}/v1/prediction -H {headers[0]} -H {headers[1]} -d {shlex.quote(json.dumps(body))}"
-    table = "\n".join(f"  {name:<9}{value}" for name, value in rows)
-    return f"\nfluxfarm is ready; Ctrl-C stops all of it\n\n{table}\n\n{sent}\n"
+def _join_token(ready: Plan, servers: PrivateServers, share: Share | None) -> str | None:
+    """None where no other machine can reach the database and Redis, and nobody asked that it could."""
+    settings = servers.as_others_reach_them(ready.settings)
+    try:
+        token = make_token(settings, ready.environment, url=ready.address.url, host=socket.gethostname())
+    except SettingsError:
+        if share:
+            raise
+        return None
+    return token.encode()

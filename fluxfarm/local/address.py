@@ -1,11 +1,13 @@
-"""Where the API listens, and how that is typed by whoever wants to reach it."""
+"""Where the API and shared servers listen, and how that is typed by whoever wants to reach it."""
 
 import errno
+import ipaddress
 import socket
 from dataclasses import dataclass
 
 from fluxfarm.errors import SettingsError
 from fluxfarm.local.server import free_port
+from fluxfarm.local.sharing import Share, try_to_listen
 
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
 NO_PLACE = {
@@ -56,6 +58,28 @@ def find_address(host: str, port: int) -> Address:
         sentence = NO_PLACE.get(error.errno or 0, "nothing can listen on {host} port {port}: " + str(error.strerror))
         raise SettingsError(sentence.format(host=host, port=port)) from None
     return Address(host, port)
+
+
+def find_share(host: str) -> Share:
+    """An address on which the private servers may listen for other machines; host names are turned into addresses.
+
+    Raises:
+        SettingsError: no other machine could reach it, or it is no address of this machine.
+
+    """
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0]
+        try_to_listen(str(found), 0)
+    except socket.gaierror:
+        raise SettingsError(
+            f"{host} is no address or host name that this machine knows; choose another --share"
+        ) from None
+    except OSError:
+        raise SettingsError(f"{host} is not an address of this machine; choose another --share") from None
+    address = ipaddress.ip_address(found)
+    if address.is_loopback:
+        raise SettingsError(f"{host} is reached by this machine alone; --share takes an address that others reach")
+    return Share(str(found), outward_address() if address.is_unspecified else host)
 
 
 def outward_address() -> str:

@@ -2,11 +2,12 @@
 
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fluxfarm.catalog import Catalog, load_catalog
 from fluxfarm.local.address import Address
+from fluxfarm.local.devices import Assignment
 from fluxfarm.local.part import Part
 from fluxfarm.local.server import PrivateServer
 from fluxfarm.settings import Settings
@@ -46,16 +47,22 @@ def make_plan(environment: Mapping[str, str], settings: Settings, address: Addre
     catalog = load_catalog(settings)
     told = {
         **environment,
+        **quirks(catalog, environment),
         "FLUXFARM_DATA_DIR": str(settings.data_dir),
         "FLUXFARM_PUBLIC_URL": settings.public_url or address.url,
         "FLUXFARM_WEIGHTS": ",".join(f"{slug}={name}" for slug, name in weights),
-        "PYTHONUNBUFFERED": "1",
     }
+    return Plan(settings, catalog, address, told)
+
+
+def quirks(catalog: Catalog, environment: Mapping[str, str]) -> dict[str, str]:
+    """What the programs that parts are made of should find in their environment."""
+    told = {"PYTHONUNBUFFERED": "1"}
     if all(model.weights.stand_in for model in catalog.models.values()):
         told["HF_HUB_OFFLINE"] = "1"
         # So small a model is several times slower on more threads than one, above all where cores are shared.
-        told.setdefault("OMP_NUM_THREADS", "1")
-    return Plan(settings, catalog, address, told)
+        told["OMP_NUM_THREADS"] = environment.get("OMP_NUM_THREADS", "1")
+    return told
 
 
 def with_servers(plan: Plan, *, database_url: str, redis_url: str) -> Plan:
@@ -79,29 +86,38 @@ def server_part(name: str, server: PrivateServer) -> Part:
 
 
 def migration(plan: Plan) -> Part:
-    return _python("migrate", plan, "fluxfarm.cli", "migrate")
+    return _python("migrate", plan.environment, "fluxfarm.cli", "migrate")
 
 
 def demo_key(plan: Plan) -> Part:
     """Prints the new key as JSON."""
-    return _python("keys", plan, "fluxfarm.cli", "keys", "create", "--name", "demo", "--tenant", "demo", "--json")
+    words = ("keys", "create", "--name", "demo", "--tenant", "demo", "--json")
+    return _python("keys", plan.environment, "fluxfarm.cli", *words)
 
 
-def parts(plan: Plan) -> list[Part]:
-    """The API, the maintenance process, and a worker for each model."""
+def parts(plan: Plan, assignments: Sequence[Assignment] | None = None) -> list[Part]:
+    """The API, the maintenance process, and a worker for each model unless others are assigned."""
+    if assignments is None:
+        assignments = [Assignment(slug, plan.settings.device) for slug in plan.catalog.models]
     gunicorn = ("-c", "python:api.gunicorn_conf", "api.wsgi:app", "--bind", plan.address.bind)
     return [
-        replace(_python("api", plan, "gunicorn", *gunicorn), wave=DOOR),
-        _python("maintenance", plan, "worker.maintenance"),
-        *(_worker(plan, slug) for slug in plan.catalog.models),
+        replace(_python("api", plan.environment, "gunicorn", *gunicorn), wave=DOOR),
+        _python("maintenance", plan.environment, "worker.maintenance"),
+        *workers(plan.settings, plan.environment, assignments),
     ]
 
 
-def _worker(plan: Plan, slug: str) -> Part:
-    grace = plan.settings.stop_seconds + HAND_BACK_SECONDS
-    return replace(_python(f"worker:{slug}", plan, "worker", "--model", slug), grace=grace)
+def workers(settings: Settings, environment: Mapping[str, str], assignments: Sequence[Assignment]) -> list[Part]:
+    return [_worker(settings, environment, assignment) for assignment in assignments]
 
 
-def _python(name: str, plan: Plan, module: str, *words: str) -> Part:
+def _worker(settings: Settings, environment: Mapping[str, str], assignment: Assignment) -> Part:
+    # A device's number then means what nvidia-smi shows.
+    told = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **environment, "FLUXFARM_DEVICE": assignment.device}
+    started = _python(assignment.name, told, "worker", "--model", assignment.model)
+    return replace(started, grace=settings.stop_seconds + HAND_BACK_SECONDS)
+
+
+def _python(name: str, environment: Mapping[str, str], module: str, *words: str) -> Part:
     command = (sys.executable, "-m", module, *words)
-    return Part(name, lambda: command, plan.environment, stop_signal=signal.SIGTERM, wave=WORK)
+    return Part(name, lambda: command, environment, stop_signal=signal.SIGTERM, wave=WORK)

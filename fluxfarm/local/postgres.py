@@ -17,6 +17,8 @@ from fluxfarm.local.identity import Machine, choose_identity, look_at_machine
 from fluxfarm.local.leftovers import stop_leftovers
 from fluxfarm.local.private_files import kept_secret, write_private
 from fluxfarm.local.server import PrivateServer, new_password, package_directory
+from fluxfarm.local.sharing import LOOPBACK, Share
+from fluxfarm.local.worker_role import ROLE, RULES, let_workers_in
 
 NAME = "fluxfarm"
 TUNING = {
@@ -38,16 +40,23 @@ ENCODING = ("--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8")
 class PrivatePostgres(PrivateServer):
     """A PostgreSQL of one's own in `directory`, reached over loopback TCP with a password.
 
+    A shared one is reached by other machines too, by a role and with a password that are for them alone.
     `tuning` adds settings; `fsync=off` there is for tests, whose data may be lost.
     """
 
     title = "PostgreSQL"
     stop_signal: ClassVar[signal.Signals] = signal.SIGINT
+    first_shared_port: ClassVar[int] = 15432
 
     def __init__(
-        self, directory: Path, *, tuning: Mapping[str, str] | None = None, machine: Machine | None = None
+        self,
+        directory: Path,
+        share: Share | None = None,
+        *,
+        tuning: Mapping[str, str] | None = None,
+        machine: Machine | None = None,
     ) -> None:
-        super().__init__(directory)
+        super().__init__(directory, share)
         self._tuning = {**TUNING, **(tuning or {})}
         self._identity = choose_identity(
             machine or look_at_machine(),
@@ -59,10 +68,19 @@ class PrivatePostgres(PrivateServer):
         self._wish_file = self._password_file.with_suffix(".next")
         self._password = kept_secret(self._password_file)
         os.chown(self._password_file, self._identity.uid, self._identity.gid)
+        self._workers_file = self.directory / "postgres.workers"
+        self._workers_password = None if share is None else kept_secret(self._workers_file)
+        self._rules = self._identity.home / "postgres.rules"
 
     @property
     def url(self) -> str:
-        return f"postgresql://{NAME}:{self._password}@127.0.0.1:{self.port}/{NAME}"
+        return f"postgresql://{NAME}:{self._password}@{LOOPBACK}:{self.port}/{NAME}"
+
+    @property
+    def shared_url(self) -> str | None:
+        if self.share is None:
+            return None
+        return f"postgresql://{ROLE}:{self._workers_password}@{self.share.in_url}:{self.port}/{NAME}"
 
     @property
     def has_data(self) -> bool:
@@ -78,10 +96,14 @@ class PrivatePostgres(PrivateServer):
     def command(self) -> list[str]:
         chosen = {
             **self._tuning,
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": ",".join(self.share.listen if self.share else (LOOPBACK,)),
             "port": str(self.port),
             "unix_socket_directories": "",
         }
+        if self.share:
+            write_private(self._rules, RULES)
+            os.chown(self._rules, self._identity.uid, self._identity.gid)
+            chosen["hba_file"] = str(self._rules)
         options = [word for name, value in chosen.items() for word in ("-c", f"{name}={value}")]
         return [*self._identity.prefix, self._program("postgres"), "-D", str(self.data), *options]
 
@@ -91,6 +113,7 @@ class PrivatePostgres(PrivateServer):
         wished = self._wished_password()
         if self._is_ours(self._password):
             if wished is None:
+                self._let_workers_in()
                 return True
             with psycopg.connect(self._admin(self._password), autocommit=True) as connection:
                 connection.execute(SQL("ALTER ROLE {} PASSWORD {}").format(Identifier(NAME), Literal(wished)))
@@ -99,11 +122,13 @@ class PrivatePostgres(PrivateServer):
             return False
         self._wish_file.replace(self._password_file)
         self._password = wished
+        self._let_workers_in()
         return True
 
     def wish_new_password(self) -> None:
-        """Have the next start change the password; whoever connects by the present one is unharmed until then."""
+        """Have the next start change the passwords; whoever connects by the present ones is unharmed until then."""
         write_private(self._wish_file, new_password() + "\n")
+        self._workers_file.unlink(missing_ok=True)
 
     def _is_ours(self, password: str) -> bool:
         try:
@@ -117,6 +142,11 @@ class PrivatePostgres(PrivateServer):
             return False
         return True
 
+    def _let_workers_in(self) -> None:
+        if self._workers_password is not None:
+            with psycopg.connect(self._admin(self._password, NAME)) as connection:
+                let_workers_in(connection, self._workers_password)
+
     def _wished_password(self) -> str | None:
         return self._wish_file.read_text().strip() if self._wish_file.exists() else None
 
@@ -128,9 +158,9 @@ class PrivatePostgres(PrivateServer):
             return False
         return len(words) > STATE_LINE and words[PORT_LINE] == str(self.port) and words[STATE_LINE].strip() == "ready"
 
-    def _admin(self, password: str) -> str:
+    def _admin(self, password: str, database: str = "postgres") -> str:
         """Asks for SCRAM only, so that a stranger on the port is not told the password."""
-        address = f"postgresql://{NAME}:{password}@127.0.0.1:{self.port}/postgres"
+        address = f"postgresql://{NAME}:{password}@{LOOPBACK}:{self.port}/{database}"
         return f"{address}?connect_timeout=2&sslmode=disable&require_auth=scram-sha-256"
 
     def _program(self, name: str) -> str:

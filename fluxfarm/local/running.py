@@ -28,6 +28,8 @@ class RunningFarm:
     database_url: str
     redis_url: str
     pid: int
+    join_token: str | None = None
+    """What other machines need to work for it; None if it is not shared."""
 
 
 class DataDirectoryTaken(Unavailable):

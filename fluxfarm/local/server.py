@@ -16,6 +16,7 @@ from typing import ClassVar, Self
 from fluxfarm.errors import SettingsError, Unavailable
 from fluxfarm.local.guardian import Guardian
 from fluxfarm.local.private_files import private_directory
+from fluxfarm.local.sharing import Share
 from fluxfarm.local.spawn import spawn
 
 STARTS = 5
@@ -24,13 +25,18 @@ STOP_SECONDS = 5.0
 
 
 class PrivateServer(ABC):
-    """A server that only its owner can reach. As a context manager it runs for as long as the block does."""
+    """A server that only its owner can reach, and at the address of `share` who joined its owner's farm.
+
+    As a context manager it runs for as long as the block does.
+    """
 
     title: ClassVar[str]
     stop_signal: ClassVar[signal.Signals]
+    first_shared_port: ClassVar[int]
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, share: Share | None = None) -> None:
         self.directory = private_directory(directory.absolute())
+        self.share = share
         self.port = 0
         self._proven = False
         self._child: subprocess.Popen[bytes] | None = None
@@ -39,6 +45,11 @@ class PrivateServer(ABC):
     @abstractmethod
     def url(self) -> str:
         """Where it is reached, password included; final once it has answered."""
+
+    @property
+    @abstractmethod
+    def shared_url(self) -> str | None:
+        """How other machines reach it, password included; None unless it is shared."""
 
     @abstractmethod
     def prepare(self) -> None:
@@ -53,10 +64,13 @@ class PrivateServer(ABC):
         """Ask the server on the port whether it is this one."""
 
     def next_command(self) -> list[str]:
-        """The command for the next start: on a new port until it has once answered there, since ports race."""
+        """The command for the next start: on a new port until it has once answered there, since ports race.
+
+        A shared one has the port that other machines know.
+        """
         self.prepare()
         if not self._proven:
-            self.port = free_port()
+            self.port = free_port() if self.share is None else self._kept_port(self.share)
         return self.command()
 
     def ready(self) -> bool:
@@ -87,6 +101,9 @@ class PrivateServer(ABC):
 
     def __exit__(self, *_: object) -> None:
         self._ending.close()
+
+    def _kept_port(self, share: Share) -> int:
+        return share.kept_port(self.directory / f"{type(self).__name__}.port", first=self.first_shared_port)
 
     @property
     def _log(self) -> Path:

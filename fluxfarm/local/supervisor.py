@@ -235,6 +235,17 @@ class Supervisor:
 
 
 @contextmanager
+def stopped_when_wished(lines: Lines) -> Iterator[Supervisor]:
+    """A supervisor; the wish to stop ends the block and is no error."""
+    try:
+        with Supervisor(lines) as supervisor:
+            yield supervisor
+    except StopWished:
+        lines.plain("fluxfarm has stopped")
+        lines.flush(seconds=1.0)
+
+
+@contextmanager
 def _woken_by_signals() -> Iterator[int]:
     reading, writing = os.pipe()
     os.set_blocking(reading, False)

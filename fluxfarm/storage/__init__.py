@@ -13,7 +13,7 @@ __all__ = ["CHUNK", "LocalStore", "ObjectStore", "input_key", "object_key", "ope
 def open_store(settings: Settings) -> ObjectStore:
     """The store that the settings name; nothing is read or written yet."""
     if settings.s3_bucket is None:
-        return LocalStore(settings.data_dir / "objects")
+        return LocalStore(settings.objects_directory)
     # By name, because boto3 costs 40 MB that API processes with a local store do without.
     s3 = importlib.import_module("fluxfarm.storage.s3")
     store: ObjectStore = s3.S3Store(settings)

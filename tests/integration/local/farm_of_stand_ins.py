@@ -53,7 +53,7 @@ def python(name: str, plan: Plan, code: str, *, words: tuple[str, ...] = (), wav
     return Part(name, lambda: command, plan.environment, wave=wave)
 
 
-def parts(plan: Plan) -> list[Part]:
+def parts(plan: Plan, *_: object) -> list[Part]:
     api = CODE.get("api", API)
     return [
         python("api", plan, api, words=(plan.address.host, str(plan.address.port)), wave=DOOR),
