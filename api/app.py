@@ -33,7 +33,7 @@ def _add_headers(response: Response) -> Response:
     response.headers["X-Request-Id"] = g.request_id
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers.setdefault("Cache-Control", "no-store")
-    if request.method == "OPTIONS":
+    if request.method == "OPTIONS" and response.status_code == 200:  # noqa: PLR2004
         # It has no body, and Flask would call the lack of one HTML.
         del response.headers["Content-Type"]
     limits.add_headers(response)

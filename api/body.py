@@ -82,4 +82,6 @@ def _bytes(request: Request) -> bytes:
         request.stream.read(1)
     except ParseException:
         raise BadRequest("The body is not in well-formed chunks.") from None
+    if request.content_length not in (None, len(body)):
+        raise BadRequest("The body is shorter than its Content-Length.")
     return body

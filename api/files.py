@@ -109,10 +109,12 @@ def _range(served: Served) -> tuple[int, int | None]:
         return 0, None
     if len(request.range.ranges) != 1:
         return 0, None
-    wanted = request.range.range_for_length(served.size)
-    if wanted is None:
+    start, end = request.range.ranges[0]
+    if start < 0:  # counted from the end, where there may be fewer
+        start = max(0, start + served.size)
+    if start >= served.size:
         raise RequestedRangeNotSatisfiable(served.size)
-    return wanted
+    return start, served.size if end is None else min(end, served.size)
 
 
 def _range_holds(served: Served) -> bool:

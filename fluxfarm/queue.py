@@ -53,7 +53,8 @@ def celery_app(settings: Settings, *, consumer: bool) -> celery.Celery:
             "health_check_interval": 10,
             "socket_keepalive": True,
             "socket_connect_timeout": 5 if consumer else PUBLISH_SECONDS,
-            **({} if consumer else {"socket_timeout": PUBLISH_SECONDS}),
+            # kombu would sleep for two seconds before it gives up, whatever the time limits.
+            **({} if consumer else {"socket_timeout": PUBLISH_SECONDS, "max_retries": 0}),
         },
     )
     return app

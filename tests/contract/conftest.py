@@ -5,15 +5,18 @@ import ipaddress
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
 from fluxfarm import keys, lookup, tenants
 from fluxfarm.database import Database
 from fluxfarm.keys import DEFAULT_SCOPES, IssuedKey, KeyLimits
+from fluxfarm.local.postgres import PrivatePostgres
 from fluxfarm.queue import redis_client
 from fluxfarm.settings import Settings
 from tests.api import Api, Client, Description, running, serving, until
+from tests.conftest import TABLES
 
 PROXY = "127.0.0.9"
 """The one address whose X-Forwarded-* headers are believed."""
@@ -50,6 +53,23 @@ def farm(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settin
         max_queued=MAX_QUEUED,
         trusted_proxies=(ipaddress.ip_network(PROXY),),
     )
+
+
+@pytest.fixture
+def database(shared_database: Database, postgres: PrivatePostgres) -> Database:
+    """The migrated database, emptied while a worker looks into it."""
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute("SET lock_timeout = '100ms'")
+
+        def emptied() -> bool:
+            try:
+                connection.execute(f"TRUNCATE {TABLES} CASCADE")
+            except psycopg.errors.LockNotAvailable:
+                return False
+            return True
+
+        until(emptied, lambda: "somebody keeps the tables locked")
+    return shared_database
 
 
 @pytest.fixture(scope="session")

@@ -1,3 +1,4 @@
+# ruff: noqa: BLE001, T201, TRY002 - as it is documented
 """The documented sample program of the Eachlabs API with four things changed: host, key, its image, null and false."""
 
 import base64

@@ -14,6 +14,7 @@ from sqlalchemy import text
 from fluxfarm.database import Database
 from fluxfarm.settings import Settings
 from tests.api import ROOT, Client, Description, environment, serving
+from tests.contract.conftest import NewClient
 from tests.contract.played import PlayedWorker, picture
 from tests.servers import free_port
 
@@ -74,7 +75,7 @@ def test_without_redis_predictions_are_taken_and_told_of(
         assert alone.get(alone.look(prediction)["output"]).content == picture()
 
 
-def test_without_redis_limits_still_hold(without_redis: str, new_client, described: Description) -> None:
+def test_without_redis_limits_still_hold(without_redis: str, new_client: NewClient, described: Description) -> None:
     client = new_client(creates_per_minute=2, reads_per_minute=3)
     with Client(without_redis, described, client.key) as alone:
         assert [alone.try_create("unserved").status_code for _ in range(3)] == [200, 200, 429]

@@ -11,6 +11,7 @@ from fluxfarm.database import Database
 from fluxfarm.settings import Settings
 from fluxfarm.storage import LocalStore
 from tests.api import Client
+from tests.contract.conftest import NewClient
 from tests.contract.played import picture
 
 JSON = {"Content-Type": "application/json"}
@@ -210,7 +211,7 @@ def test_a_sent_picture_is_kept_and_shown_as_a_link(client: Client, stranger: Cl
     assert stranger.get(shown["image"], headers={"If-None-Match": kept.headers["ETag"]}).status_code == 304
 
 
-def test_a_refused_create_keeps_no_picture(new_client: Any, farm: Settings) -> None:
+def test_a_refused_create_keeps_no_picture(new_client: NewClient, farm: Settings) -> None:
     uri = "data:image/png;base64," + base64.b64encode(picture(form="PNG")).decode()
     client = new_client(max_active=1)
     client.create("unserved", image=uri)

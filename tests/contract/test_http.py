@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.api import Api, Client
+from tests.contract.conftest import NewClient
 
 JSON = {"Content-Type": "application/json"}
 PREDICTION = "/v1/prediction/00000000-0000-0000-0000-000000000000"
@@ -20,8 +21,9 @@ def raw(api: Api, sent: bytes) -> tuple[int, dict[str, str], bytes]:
     """Send bytes, and read the first answer."""
     received = b""
     with socket.create_connection(("127.0.0.1", api.port), timeout=10) as connection:
-        connection.sendall(sent)
-        connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # it may hang up on what is too long
+            connection.sendall(sent)
+            connection.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionResetError):
             while chunk := connection.recv(65536):
                 received += chunk
@@ -42,7 +44,7 @@ def raw(api: Api, sent: bytes) -> tuple[int, dict[str, str], bytes]:
         (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n", 414, "uri_too_long"),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX-A: " + b"a" * 9000 + b"\r\n\r\n", 431, "headers_too_large"),
         (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X-A: b\r\n" * 200 + b"\r\n", 431, "headers_too_large"),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "not_implemented"),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: wonders\r\n\r\n", 501, "not_implemented"),
         (b"POST / HTTP/1.1\r\nHost: a\r\nExpect: wonders\r\nContent-Length: 1\r\n\r\n", 417, "expectation_failed"),
     ],
     ids=range(10),
@@ -114,16 +116,14 @@ def test_each_path_takes_its_methods_and_names_them(stranger: Client, path: str,
         assert set(response.headers["Allow"].split(", ")) == allowed | {"OPTIONS"}
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1//models", "//v1/models", "/v1/models/", "/.env", "/files/"])
+@pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1//models", "/v1/models/", "/.env", "/files/"])
 def test_other_paths_are_404_without_a_redirect(stranger: Client, path: str) -> None:
     response = stranger.ask("GET", stranger.url + path)
     assert (response.status_code, response.json()["code"]) == (404, "not_found")
 
 
 PATHS = st.one_of(
-    st.sampled_from(
-        ["/v1/prediction", "/v1/prediction/", "/v1/models", "/v1/model", "/files/x/y", "/healthz", "/docs"]
-    ),
+    st.sampled_from(["/v1/prediction", "/v1/prediction/", "/v1/models", "/v1/model", "/files/x/y", "/readyz", "/docs"]),
     st.text(max_size=40).map(lambda tail: "/" + tail),
     st.text(max_size=40).map(lambda tail: "/v1/prediction/" + tail),
     st.text(max_size=40).map(lambda tail: "/v1/model?slug=" + tail),
@@ -145,16 +145,17 @@ BODIES = st.one_of(
 )
 METHODS = st.sampled_from(["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS"])
 
+many = settings(
+    max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
 
 @pytest.fixture
-def tireless(new_client: Any) -> Client:
-    client: Client = new_client(creates_per_minute=100_000, reads_per_minute=1_000_000, max_active=100_000)
-    return client
+def tireless(new_client: NewClient) -> Client:
+    return new_client(creates_per_minute=100_000, reads_per_minute=1_000_000, max_active=100_000)
 
 
-@settings(
-    max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@many
 @given(method=METHODS, path=PATHS, body=BODIES)
 def test_nothing_breaks_it(tireless: Client, method: str, path: str, body: bytes) -> None:
     response = tireless.ask(method, path, data=body, headers=JSON)
@@ -164,12 +165,8 @@ def test_nothing_breaks_it(tireless: Client, method: str, path: str, body: bytes
         assert response.url.partition("?")[0].endswith("/docs")
 
 
-@settings(
-    max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@many
 @given(sent=INPUTS)
 def test_no_input_breaks_it(tireless: Client, sent: dict[str, Any]) -> None:
-    response = tireless.ask(
-        "POST", "/v1/prediction", json=None, data=json.dumps({"model": "unserved", "input": sent}), headers=JSON
-    )
-    assert response.status_code in (200, 400, 429)
+    body = json.dumps({"model": "unserved", "input": sent})
+    assert tireless.ask("POST", "/v1/prediction", data=body, headers=JSON).status_code in (200, 400, 429)

@@ -10,6 +10,7 @@ from fluxfarm import keys
 from fluxfarm.database import Database
 from fluxfarm.keys import IssuedKey
 from tests.api import Api, Client, until
+from tests.contract.conftest import NewClient
 
 UNKNOWN = "/v1/prediction/00000000-0000-0000-0000-000000000000"
 SCOPES = ("predict", "read", "cancel")
@@ -58,7 +59,7 @@ def test_a_key_that_was_cut_short_or_mistyped_is_told_apart_without_a_look_up(cl
     ("scope", "method", "path"),
     [("predict", "POST", "/v1/prediction"), ("read", "GET", UNKNOWN), ("cancel", "POST", UNKNOWN + "/cancel")],
 )
-def test_each_call_takes_its_scope(new_client: Any, scope: str, method: str, path: str) -> None:
+def test_each_call_takes_its_scope(new_client: NewClient, scope: str, method: str, path: str) -> None:
     without = new_client(scopes=tuple(each for each in SCOPES if each != scope))
     response = without.ask(method, path, json={})
     assert (response.status_code, response.json()["code"]) == (403, "forbidden")
@@ -66,7 +67,7 @@ def test_each_call_takes_its_scope(new_client: Any, scope: str, method: str, pat
     assert new_client(scopes=(scope,)).ask(method, path, json={}).status_code in (400, 404)
 
 
-def test_the_safety_checker_is_disabled_only_by_a_key_that_may(new_client: Any) -> None:
+def test_the_safety_checker_is_disabled_only_by_a_key_that_may(new_client: NewClient) -> None:
     refusal = new_client().try_create("unserved", disable_safety_checker=True)
     assert (refusal.status_code, refusal.json()["code"]) == (403, "safety_checker_required")
     assert new_client().try_create("unserved", disable_safety_checker=False).status_code == 200

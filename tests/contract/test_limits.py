@@ -12,7 +12,7 @@ from fluxfarm.database import Database
 from fluxfarm.keys import IssuedKey
 from fluxfarm.settings import Settings
 from tests.api import Api, Client, Description
-from tests.contract.conftest import MAX_QUEUED, PROXY
+from tests.contract.conftest import MAX_QUEUED, PROXY, NewClient
 
 WRONG = "flx_000000000000_0000000000000000000000000000000000000000000_000000"
 
@@ -57,7 +57,7 @@ def test_ten_at_once_and_an_eleventh_is_refused(
         client.close()
 
 
-def test_creates_per_minute_are_limited_and_counted_down(new_client: Any) -> None:
+def test_creates_per_minute_are_limited_and_counted_down(new_client: NewClient) -> None:
     client = new_client(creates_per_minute=3)
     answers = [client.try_create("unserved") for _ in range(4)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
@@ -68,7 +68,7 @@ def test_creates_per_minute_are_limited_and_counted_down(new_client: Any) -> Non
         assert 50 <= int(answers[3].headers[name]) <= 60
 
 
-def test_a_refused_create_gives_its_place_back(new_client: Any, database: Database) -> None:
+def test_a_refused_create_gives_its_place_back(new_client: NewClient, database: Database) -> None:
     client = new_client(creates_per_minute=2, max_active=1)
     first = client.create("unserved")
     refused = [client.try_create("unserved") for _ in range(3)]
@@ -80,7 +80,7 @@ def test_a_refused_create_gives_its_place_back(new_client: Any, database: Databa
         assert lookup.slot_drift(session) == []
 
 
-def test_refused_attempts_have_a_looser_limit_of_their_own(new_client: Any) -> None:
+def test_refused_attempts_have_a_looser_limit_of_their_own(new_client: NewClient) -> None:
     client = new_client(creates_per_minute=1)
     answers = [client.post({}) for _ in range(11)]
     assert [answer.status_code for answer in answers] == [400] * 10 + [429]
@@ -99,7 +99,7 @@ def test_a_full_queue_refuses(client: Client, database: Database) -> None:
         assert lookup.slot_drift(session) == []
 
 
-def test_reads_have_a_bucket_of_their_own(new_client: Any) -> None:
+def test_reads_have_a_bucket_of_their_own(new_client: NewClient) -> None:
     client = new_client(creates_per_minute=2, reads_per_minute=3)
     prediction = client.create("unserved")
     answers = [client.get(f"/v1/prediction/{prediction}") for _ in range(4)]

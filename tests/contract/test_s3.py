@@ -1,22 +1,23 @@
-"""An API whose pictures lie in an S3 store that checks signatures, with and without an address clients can reach."""
+"""An API whose pictures lie in an S3 store that checks signatures, at an address that clients can reach."""
 
 import base64
 import dataclasses
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
 
 from fluxfarm.database import Database
 from fluxfarm.settings import Settings
-from tests.api import Client, Description, serving
+from tests.api import Api, Client, serving
 from tests.contract.played import PlayedWorker, picture
 from tests.servers import S3Server, rclone_s3
 
 DATA = picture("orange", (300, 200))
+SENT = picture("blue", form="PNG")
+SENT_URI = "data:image/png;base64," + base64.b64encode(SENT).decode()
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +27,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 
 @pytest.fixture(scope="module")
-def settings_of_s3(farm: Settings, store: S3Server) -> Settings:
+def s3_settings(farm: Settings, store: S3Server) -> Settings:
     return dataclasses.replace(
         farm,
         s3_endpoint_url=store.endpoint,
+        s3_public_endpoint_url=store.endpoint,
         s3_access_key_id=store.access_key,
         s3_secret_access_key=store.secret_key,
         s3_bucket=store.bucket,
@@ -38,89 +40,83 @@ def settings_of_s3(farm: Settings, store: S3Server) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def streaming(settings_of_s3: Settings, logs: Path) -> Iterator[str]:
-    with serving(settings_of_s3, logs) as api:
-        yield api.url
-
-
-@pytest.fixture(scope="module")
-def redirecting(settings_of_s3: Settings, store: S3Server, logs: Path) -> Iterator[str]:
-    settings = dataclasses.replace(settings_of_s3, s3_public_endpoint_url=store.endpoint)
-    with serving(settings, logs) as api:
-        yield api.url
+def s3_api(s3_settings: Settings, logs: Path) -> Iterator[Api]:
+    with serving(s3_settings, logs) as api:
+        yield api
 
 
 @pytest.fixture
-def played(database: Database, settings_of_s3: Settings) -> PlayedWorker:
-    return PlayedWorker(database, settings_of_s3)
+def owner(s3_api: Api, client: Client) -> Iterator[Client]:
+    with Client(s3_api.url, client.described, client.key) as of_s3:
+        yield of_s3
 
 
-def test_pictures_go_in_and_come_out(streaming: str, client: Client, played: PlayedWorker) -> None:
-    with Client(streaming, client.described, client.key) as of_s3, Client(streaming, client.described) as stranger:
-        uri = "data:image/png;base64," + base64.b64encode(picture("blue", form="PNG")).decode()
-        # Several in a row, so that connections to the store are used again.
-        for _ in range(3):
-            prediction = of_s3.create("unserved", image=uri)
-            assert stranger.get(of_s3.look(prediction)["input"]["image"]).content == picture("blue", form="PNG")
-            played.succeed(played.claim(), DATA)
-            found = of_s3.look(prediction)
-            assert hashlib.sha256(stranger.get(found["output"]).content).hexdigest() == found["images"][0]["sha256"]
-        part = stranger.get(found["output"], headers={"Range": "bytes=5-14"})
-        assert (part.status_code, part.content) == (206, DATA[5:15])
-        assert stranger.ask("HEAD", found["output"]).headers["Content-Length"] == str(len(DATA))
+@pytest.fixture
+def reader(s3_api: Api, client: Client) -> Iterator[Client]:
+    with Client(s3_api.url, client.described) as without_key:
+        yield without_key
 
 
-def test_data_uris_are_read_from_it(streaming: str, client: Client, played: PlayedWorker) -> None:
-    with Client(streaming, client.described, client.key) as of_s3:
-        prediction = of_s3.create("unserved", output_encoding="data_uri")
+@pytest.fixture
+def played(database: Database, s3_settings: Settings) -> PlayedWorker:
+    return PlayedWorker(database, s3_settings)
+
+
+def test_pictures_go_in_and_come_out(owner: Client, played: PlayedWorker) -> None:
+    # Several times, so that connections to the store are used again.
+    for _ in range(3):
+        prediction = owner.create("unserved", image=SENT_URI)
+        assert owner.get(owner.look(prediction)["input"]["image"]).content == SENT
         played.succeed(played.claim(), DATA)
-        assert base64.b64decode(of_s3.look(prediction)["output"].partition(",")[2]) == DATA
+        found = owner.look(prediction)
+        assert hashlib.sha256(owner.get(found["output"]).content).hexdigest() == found["images"][0]["sha256"]
+    part = owner.get(found["output"], headers={"Range": "bytes=5-14"})
+    assert (part.status_code, part.content) == (206, DATA[5:15])
+    assert owner.ask("HEAD", found["output"]).headers["Content-Length"] == str(len(DATA))
 
 
-def test_what_vanished_is_404(streaming: str, client: Client, played: PlayedWorker) -> None:
-    with Client(streaming, client.described, client.key) as of_s3:
-        prediction = of_s3.create("unserved")
-        played.store.delete(played.succeed(played.claim(), DATA))
-        assert of_s3.get(of_s3.look(prediction)["output"]).status_code == 404
+def test_data_uris_are_read_from_it(owner: Client, played: PlayedWorker) -> None:
+    prediction = owner.create("unserved", output_encoding="data_uri")
+    played.succeed(played.claim(), DATA)
+    assert base64.b64decode(owner.look(prediction)["output"].partition(",")[2]) == DATA
 
 
-def test_readers_without_a_key_are_sent_to_the_store(redirecting: str, client: Client, played: PlayedWorker) -> None:
-    with Client(redirecting, client.described, client.key) as of_s3, Client(redirecting, client.described) as stranger:
-        prediction = of_s3.create("unserved", seed=4)
-        played.succeed(played.claim(), DATA)
-        url = of_s3.look(prediction)["output"]
-        response = stranger.get(url + "&download=1")
-        assert response.status_code == 302
-        with requests.get(response.headers["Location"], timeout=10) as file:
-            assert (file.status_code, file.content) == (200, DATA)
-            assert file.headers["Content-Type"] == "image/webp"
-            assert f"unserved_4_{prediction[:8]}.webp" in file.headers["Content-Disposition"]
-        with requests.get(
-            response.headers["Location"].replace("X-Amz-Signature=", "X-Amz-Signature=0"), timeout=10
-        ) as bad:
-            assert bad.status_code == 403
+def test_what_vanished_is_404(owner: Client, played: PlayedWorker) -> None:
+    prediction = owner.create("unserved")
+    played.store.delete(played.succeed(played.claim(), DATA))
+    assert owner.get(owner.look(prediction)["output"]).status_code == 404
+
+
+def test_readers_without_a_key_are_sent_to_the_store(owner: Client, reader: Client, played: PlayedWorker) -> None:
+    prediction = owner.create("unserved", seed=4)
+    played.succeed(played.claim(), DATA)
+    response = reader.get(owner.look(prediction)["output"] + "&download=1")
+    assert response.status_code == 302
+    link = response.headers["Location"]
+    with requests.get(link, timeout=10) as file:
+        assert (file.status_code, file.content) == (200, DATA)
+        assert file.headers["Content-Type"] == "image/webp"
+        assert f"unserved_4_{prediction[:8]}.webp" in file.headers["Content-Disposition"]
+    with requests.get(link.replace("X-Amz-Signature=", "X-Amz-Signature=0"), timeout=10) as forged:
+        assert forged.status_code == 403
 
 
 @pytest.mark.parametrize("header", ["X-API-Key", "Authorization"])
 def test_a_request_that_carries_a_key_is_never_redirected(
-    redirecting: str, client: Client, played: PlayedWorker, header: str
+    owner: Client, reader: Client, played: PlayedWorker, header: str
 ) -> None:
-    with Client(redirecting, client.described, client.key) as of_s3, Client(redirecting, client.described) as stranger:
-        prediction = of_s3.create("unserved")
-        played.succeed(played.claim(), DATA)
-        response = stranger.get(of_s3.look(prediction)["output"], headers={header: "Bearer whatever"})
-        assert (response.status_code, response.content) == (200, DATA)
+    prediction = owner.create("unserved")
+    played.succeed(played.claim(), DATA)
+    response = reader.get(owner.look(prediction)["output"], headers={header: "Bearer whatever"})
+    assert (response.status_code, response.content) == (200, DATA)
 
 
-def test_a_store_that_is_away_is_503(
-    settings_of_s3: Settings, client: Client, logs: Path, described: Description, played: PlayedWorker
-) -> None:
-    settings: Any = dataclasses.replace(settings_of_s3, s3_endpoint_url="http://127.0.0.1:1")
+def test_a_store_that_is_away_is_503(s3_settings: Settings, client: Client, logs: Path, played: PlayedWorker) -> None:
+    settings = dataclasses.replace(s3_settings, s3_endpoint_url="http://127.0.0.1:1", s3_public_endpoint_url=None)
     prediction = client.create("unserved")
     played.succeed(played.claim(), DATA)
-    uri = "data:image/png;base64," + base64.b64encode(picture("blue", form="PNG")).decode()
-    with serving(settings, logs) as api, Client(api.url, described, client.key) as of_s3:
-        found = of_s3.look(prediction)
-        for response in (of_s3.get(found["output"]), of_s3.try_create("unserved", image=uri)):
+    with serving(settings, logs) as api, Client(api.url, client.described, client.key) as owner:
+        found = owner.look(prediction)
+        for response in (owner.get(found["output"]), owner.try_create("unserved", image=SENT_URI)):
             assert (response.status_code, response.json()["code"]) == (503, "unavailable")
-        assert of_s3.try_create("unserved").status_code == 200
+        assert owner.try_create("unserved").status_code == 200

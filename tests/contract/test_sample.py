@@ -100,7 +100,7 @@ class Forward(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(answer.content)
 
-    do_POST = do_GET
+    do_POST = do_GET  # noqa: N815 (named by http.server)
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
