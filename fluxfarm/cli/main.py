@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from fluxfarm.cli.backup import backup, restore
 from fluxfarm.cli.doctor import doctor
 from fluxfarm.cli.join import join_token
 from fluxfarm.cli.keys import keys
@@ -35,5 +36,19 @@ def main() -> None:
     """A self-hosted prediction platform for the FLUX.1 image models."""
 
 
-for command in (up, worker, join_token, predict, keys, models, status, doctor, settings, secrets, migrate):
+for command in (
+    up,
+    worker,
+    join_token,
+    predict,
+    keys,
+    models,
+    status,
+    doctor,
+    settings,
+    secrets,
+    migrate,
+    backup,
+    restore,
+):
     main.add_command(command)

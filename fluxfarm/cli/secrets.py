@@ -6,6 +6,7 @@ import click
 
 from fluxfarm import links
 from fluxfarm.local.postgres import PrivatePostgres
+from fluxfarm.local.valkey import PrivateValkey
 from fluxfarm.settings import Settings
 
 
@@ -16,13 +17,16 @@ def secrets() -> None:
 
 @secrets.command()
 def rotate() -> None:
-    """Give links a new secret, and the private PostgreSQL a new password, at the next start.
+    """Give links a new secret, and the private servers new passwords, at the next start.
 
-    Links that were signed before stay valid. The private Valkey has a new password at every start anyway.
+    Links that were signed before stay valid. Machines that joined the farm need a new join token from then on.
     """
     settings = Settings.from_environment(os.environ)
     links.rotate(settings)
     click.echo("links are signed with a new secret from the next start of the API on; older links stay valid")
     if settings.database_url is None and (postgres := PrivatePostgres(settings.data_dir)).has_data:
         postgres.wish_new_password()
-        click.echo("the private PostgreSQL gets a new password at the next start")
+        click.echo("the private PostgreSQL gets a new password at the next start, and join tokens end then")
+    if settings.redis_url is None and (valkey := settings.data_dir / "valkey").exists():
+        PrivateValkey(valkey).wish_new_password()
+        click.echo("the private Valkey gets a new password at the next start")

