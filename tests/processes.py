@@ -164,6 +164,7 @@ class Proxy:
         self._open: list[socket.socket] = []
         self._lock = threading.Lock()
         self._cut = False
+        self._betrayed: bytes | None = None
         self._thread = threading.Thread(target=self._accept)
 
     def __enter__(self) -> Self:
@@ -189,6 +190,10 @@ class Proxy:
     def mend(self) -> None:
         self._cut = False
 
+    def lose_answer_to_commit_after(self, words: bytes) -> None:
+        """The next transaction with `words` in it is committed, but its client's connection breaks instead."""
+        self._betrayed = words
+
     def _accept(self) -> None:
         while True:
             try:
@@ -201,20 +206,33 @@ class Proxy:
                     continue
                 far = socket.create_connection(("127.0.0.1", self._target))
                 self._open += [near, far]
-            threading.Thread(target=_carry, args=(near, far), daemon=True).start()
+            threading.Thread(target=self._carry, args=(near, far), daemon=True).start()
+
+    def _carry(self, near: socket.socket, far: socket.socket) -> None:
+        mute = threading.Event()
+        with near, far:
+            back = threading.Thread(target=_pump, args=(far, near, lambda _: mute.is_set()), daemon=True)
+            back.start()
+            _pump(near, far, self._listener_for_commit(mute))
+            back.join()
+
+    def _listener_for_commit(self, mute: threading.Event) -> Callable[[bytes], bool]:
+        found = False
+
+        def listen(data: bytes) -> bool:
+            nonlocal found
+            if self._betrayed is not None and self._betrayed in data:
+                self._betrayed, found = None, True
+            if found and b"COMMIT" in data:
+                mute.set()
+            return False
+
+        return listen
 
 
-def _carry(near: socket.socket, far: socket.socket) -> None:
-    with near, far:
-        back = threading.Thread(target=_pump, args=(far, near), daemon=True)
-        back.start()
-        _pump(near, far)
-        back.join()
-
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def _pump(source: socket.socket, sink: socket.socket, stop: Callable[[bytes], bool]) -> None:
     with suppress(OSError):
-        while data := source.recv(65536):
+        while (data := source.recv(65536)) and not stop(data):
             sink.sendall(data)
     for each in (source, sink):
         with suppress(OSError):

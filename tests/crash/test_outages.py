@@ -151,6 +151,20 @@ def test_what_is_stored_waits_for_the_database(farm: Farm, proxy: Proxy) -> None
     worker.end()
 
 
+def test_a_commit_whose_answer_was_lost_keeps_its_pictures(farm: Farm, proxy: Proxy) -> None:
+    slug = farm.new_model()
+    worker = farm.ready_worker(slug, database_url=through(farm, proxy))
+    proxy.lose_answer_to_commit_after(b"INSERT INTO prediction_results")
+    prediction = farm.create(slug, "fast", num_outputs=2)
+    row = farm.wait_for(prediction, "succeeded")
+    worker.wait_for("lease lost")
+    # The next prediction is finished after whatever was done about that.
+    farm.wait_for(farm.create(slug, "fast"), "succeeded")
+    assert row.attempt == 1
+    farm.assert_ended_once(prediction, pictures=2)
+    worker.end()
+
+
 def test_a_worker_stops_in_time_without_the_database(farm: Farm, proxy: Proxy) -> None:
     slug = farm.new_model()
     worker = farm.ready_worker(slug, database_url=through(farm, proxy), lease_seconds="30")

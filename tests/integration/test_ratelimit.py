@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import cast
 
 import pytest
 import redis
@@ -45,7 +46,7 @@ def let_time_pass(client: redis.Redis, seconds: float) -> None:
     """By Redis' clock: every call it remembers was made that much earlier."""
     for bucket in client.scan_iter("fluxfarm:rate:*"):
         for member in client.zrange(bucket, 0, -1):
-            client.zincrby(bucket, -seconds * 1000, member)
+            client.zincrby(bucket, -seconds * 1000, cast("bytes", member))
 
 
 def take_many(url: str) -> int:
