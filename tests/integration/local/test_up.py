@@ -89,6 +89,21 @@ def test_starts_stops_and_keeps_everything_for_the_next_time(farm: Farm) -> None
         assert "starts so far: 2" in farm.log.read_text()
 
 
+def test_a_farm_that_is_not_shared_gives_no_token(farm: Farm, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fluxfarm.cli", "join-token"]
+
+    def refused(data: Path) -> str:
+        environment = {**farm.traces.environment, "FLUXFARM_DATA_DIR": str(data)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        return done.stderr
+
+    with farm.up():
+        assert "listens to this machine alone; start it with `fluxfarm up --share ADDRESS`" in refused(farm.data)
+        assert "join-token" not in farm.log.read_text()
+    assert "no farm runs on" in refused(tmp_path)
+
+
 def test_a_second_one_on_the_same_data_says_who_runs(farm: Farm, tmp_path: Path) -> None:
     with farm.up() as (process, ready):
         other = Farm(farm.traces, farm.eventually, tmp_path)
