@@ -5,10 +5,19 @@ from gevent import monkey
 
 monkey.patch_all()
 
+import ctypes  # noqa: E402
 import os  # noqa: E402
 
 from api.serving import Worker  # noqa: E402
 from fluxfarm.settings import Settings  # noqa: E402
+
+# glibc would keep what a few large bodies took, for good: large blocks are mapped, and unmapped, each on its own.
+LARGE_BLOCK, KEPT = 2 * 2**20, 4 * 2**20
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+    mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
+    mallopt(M_TRIM_THRESHOLD, KEPT)
+    mallopt(M_ARENA_MAX, 2)
 
 worker_class = Worker
 workers = Settings.from_environment(os.environ).api_workers

@@ -33,7 +33,14 @@ class Database:
             "tcp_user_timeout": 15_000,
         }
         self.engine: Engine = create_engine(
-            url, pool_size=pool_size, max_overflow=0, pool_timeout=3, pool_pre_ping=True, connect_args=connect_args
+            url,
+            pool_size=pool_size,
+            max_overflow=0,
+            pool_timeout=3,
+            pool_pre_ping=True,
+            # What callers sent must not get into logs by way of an error's text.
+            hide_parameters=True,
+            connect_args=connect_args,
         )
 
     @contextmanager

@@ -111,7 +111,7 @@ class Unavailable(FluxfarmError):
 
 
 class PredictionFailed(FluxfarmError):
-    """Ends a prediction; `reason` is the stable code its owner reads in `error.code`."""
+    """Ends a prediction; `reason` is the stable code its owner reads in `error_code`."""
 
     code = "prediction_failed"
 

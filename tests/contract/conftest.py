@@ -78,7 +78,8 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def api(farm: Settings, logs: Path) -> Iterator[Api]:
+def api(farm: Settings, logs: Path, started_worker: None) -> Iterator[Api]:
+    """The worker loads meanwhile."""
     with serving(farm, logs) as served:
         yield served
 

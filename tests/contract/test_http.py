@@ -1,16 +1,21 @@
 """HTTP itself: ids of requests, methods, malformed requests; and that nothing sent makes it break or answer in HTML."""
 
 import contextlib
+import dataclasses
 import json
 import re
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+import requests
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from tests.api import Api, Client
+from fluxfarm.settings import Settings
+from tests.api import Api, Client, serving
 from tests.contract.conftest import NewClient
 
 JSON = {"Content-Type": "application/json"}
@@ -62,6 +67,24 @@ def test_logs_do_not_repeat_what_was_malformed(api: Api) -> None:
     raw(api, b"GET /files/x?sig=verysecret HTTP/9.9\r\n\r\n")
     raw(api, b"GET / HTTP/1.1\r\nHost: a\r\nX-API-Key flx_verysecret\r\n\r\n")
     assert "verysecret" not in api.log.read_text()
+
+
+def test_logs_hold_no_prompts_keys_or_links(api: Api, client: Client) -> None:
+    found = client.look(client.create("unserved", prompt="a verysecret circle", image="https://example.com/secret.png"))
+    assert client.key is not None
+    client.get(found["urls"]["get"] + "?token=verysecret")
+    client.ask("POST", "/v1/prediction", data=b'{"verysecret', headers=JSON)
+    logged = api.log.read_text()
+    assert found["id"] in logged
+    assert not [each for each in ("verysecret", client.key, client.key.split("_")[2], "secret.png") if each in logged]
+
+
+def test_a_stop_does_not_wait_for_idle_connections(farm: Settings, logs: Path) -> None:
+    with serving(dataclasses.replace(farm, api_workers=1), logs) as api, requests.Session() as session:
+        assert session.get(f"{api.url}/healthz", timeout=30).status_code == 200
+        api.process.terminate()
+        api.process.wait(5)
+    assert '"a connection failed"' not in api.log.read_text()
 
 
 def test_a_body_in_broken_chunks_is_400(api: Api, client: Client) -> None:
@@ -145,7 +168,7 @@ BODIES = st.one_of(
 )
 METHODS = st.sampled_from(["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS"])
 
-many = settings(
+many = hypothesis_settings(
     max_examples=200, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 

@@ -22,6 +22,8 @@ from fluxfarm.errors import FluxfarmError
 from fluxfarm.settings import Settings
 from tests.api import ROOT, Api, Client, Description
 
+LARGE = b'{"model": "unserved", "input": "' + b"x" * 15_000_000 + b'"}'
+
 INSIDE = {"settings_error", "prediction_failed", "cancelled", "lease_lost", "worker_fault", "limit_reached"}
 """Codes that never reach a client as an error answer."""
 
@@ -124,7 +126,10 @@ def test_a_forged_host_cannot_write_into_the_page(stranger: Client) -> None:
 
 def test_an_api_process_stays_small(api: Api, client: Client) -> None:
     client.get("/docs")
-    client.try_create()
+    client.create("unserved")
+    for _ in range(6):
+        # What a body took is given back.
+        client.ask("POST", "/v1/prediction", data=LARGE, headers={"Content-Type": "application/json"})
     children = Path(f"/proc/{api.process.pid}/task/{api.process.pid}/children").read_text().split()
     sizes = [_resident(int(child)) for child in children]
     assert len(sizes) == 2
