@@ -140,10 +140,10 @@ def _feed(source: subprocess.Popen[bytes], target: subprocess.Popen[bytes]) -> N
     with suppress(BrokenPipeError):  # its exit status tells why
         target.stdin.write(MAKE_ROOM.encode())
         shutil.copyfileobj(source.stdout, target.stdin)
-        target.stdin.write(COUNT_ANEW.encode())
-        target.stdin.flush()
         if source.wait():
             target.kill()
+        else:
+            target.stdin.write(COUNT_ANEW.encode())
         target.stdin.close()
     source.stdout.close()
     target.wait()
