@@ -144,6 +144,7 @@ def _feed(source: subprocess.Popen[bytes], target: subprocess.Popen[bytes]) -> N
             target.kill()
         else:
             target.stdin.write(COUNT_ANEW.encode())
+    with suppress(BrokenPipeError):
         target.stdin.close()
     source.stdout.close()
     target.wait()
