@@ -17,7 +17,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
     mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
     mallopt(M_TRIM_THRESHOLD, KEPT)
-    mallopt(M_ARENA_MAX, 2)
+    mallopt(M_ARENA_MAX, 1)
 
 worker_class = Worker
 workers = Settings.from_environment(os.environ).api_workers
