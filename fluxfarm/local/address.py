@@ -9,6 +9,7 @@ from fluxfarm.errors import SettingsError
 from fluxfarm.local.server import free_port
 from fluxfarm.local.sharing import Share, try_to_listen
 
+IPV4 = 4
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared, not bound
 NO_PLACE = {
     errno.EADDRINUSE: "port {port} on {host} is taken by another program; choose another --port (0 takes a free one)",
@@ -79,6 +80,8 @@ def find_share(host: str) -> Share:
     address = ipaddress.ip_address(found)
     if address.is_loopback:
         raise SettingsError(f"{host} is reached by this machine alone; --share takes an address that others reach")
+    if address.is_unspecified and address.version != IPV4:
+        raise SettingsError(f"{host} does not tell others which address to use; give --share one address")
     return Share(str(found), outward_address() if address.is_unspecified else host)
 
 

@@ -25,6 +25,8 @@ class Part:
     """When everything stops, waves stop one after another, the smallest first; within one all stop together."""
     grace: float = 2.5
     """Seconds between its stop signal and SIGKILL."""
+    vital: bool = True
+    """Whether nothing else may go on when it crashes again and again; of the others, one that lives suffices."""
 
 
 @dataclass(slots=True)
@@ -84,6 +86,8 @@ class History:
     row: int = 0
     """Crashes since it last ran for a whole window."""
     restart_at: float = 0.0
+    failing: bool = False
+    """It crashed too often, and has not lived through a whole window since."""
 
 
 def ending(code: int) -> str:

@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -108,7 +109,9 @@ def parts(plan: Plan, assignments: Sequence[Assignment] | None = None) -> list[P
 
 
 def workers(settings: Settings, environment: Mapping[str, str], assignments: Sequence[Assignment]) -> list[Part]:
-    return [_worker(settings, environment, assignment) for assignment in assignments]
+    """A worker per assignment; of several with one model, a broken device does not end the others."""
+    served = Counter(each.model for each in assignments)
+    return [replace(_worker(settings, environment, each), vital=served[each.model] == 1) for each in assignments]
 
 
 def _worker(settings: Settings, environment: Mapping[str, str], assignment: Assignment) -> Part:

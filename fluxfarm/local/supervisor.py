@@ -100,7 +100,7 @@ class Supervisor:
 
         Raises:
             StopWished: somebody asked for the end.
-            GaveUp: a part crashed five times within a minute.
+            GaveUp: a vital part, or all that are not, crashed five times within a minute.
 
         """
         while True:
@@ -176,13 +176,21 @@ class Supervisor:
     def _plan_return(self, child: Running) -> None:
         name, now = child.part.name, time.monotonic()
         history = self._histories[name]
-        history.row = 1 if now - child.started > WINDOW else history.row + 1
+        if now - child.started > WINDOW:
+            history.row, history.failing = 0, False
+        history.row += 1
         history.crashes.append(now)
-        if len([moment for moment in history.crashes if moment > now - WINDOW]) >= MOST_CRASHES:
-            raise GaveUp(f"{name} crashed {MOST_CRASHES} times within a minute ({child.reason()})")
         pause = min(FIRST_PAUSE * 2 ** (history.row - 1), LONGEST_PAUSE)
+        if len([moment for moment in history.crashes if moment > now - WINDOW]) >= MOST_CRASHES:
+            history.failing = True
+            if child.part.vital or self._all_failing():
+                raise GaveUp(f"{name} crashed {MOST_CRASHES} times within a minute ({child.reason()})")
+            pause = WINDOW
         history.restart_at = now + pause
         self.say(f"{name} ended ({child.reason()}); it starts again in {pause:g} s")
+
+    def _all_failing(self) -> bool:
+        return all(self._histories[name].failing for name, part in self._wanted.items() if not part.vital)
 
     def _restart_due(self) -> None:
         for name, part in self._wanted.items():

@@ -12,8 +12,8 @@ supervisor.FIRST_PAUSE = 0.05
 supervisor.LONGEST_PAUSE = 0.2
 
 
-def part(name: str, code: str, *, wave: int = 0, grace: float = 2.0) -> Part:
-    return Part(name, lambda: [sys.executable, "-u", "-c", code], os.environ, wave=wave, grace=grace)
+def part(name: str, code: str, *, wave: int = 0, grace: float = 2.0, vital: bool = True) -> Part:
+    return Part(name, lambda: [sys.executable, "-u", "-c", code], os.environ, wave=wave, grace=grace, vital=vital)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from fluxfarm.local.postgres import PrivatePostgres
 from fluxfarm.local.sharing import Share
 from fluxfarm.local.valkey import PrivateValkey
 
+pytestmark = pytest.mark.xdist_group("sharing")  # all of them look for ports from the same number on
+
 QUICK = {"fsync": "off"}
 SECOND = Share("127.0.0.2", "127.0.0.2")
 """Also of this machine alone, but not where the servers listen by themselves."""
@@ -98,6 +100,7 @@ def test_a_port_that_others_know_is_not_silently_exchanged(tmp_path: Path, monke
     [
         ("127.0.0.1", "is reached by this machine alone"),
         ("localhost", "is reached by this machine alone"),
+        ("::", "does not tell others which address to use"),
         ("192.0.2.77", "is not an address of this machine"),
         ("no.such.host.invalid", "is no address or host name that this machine knows"),
     ],

@@ -103,6 +103,20 @@ def test_pauses_longer_before_each_restart_and_gives_up_at_the_fifth_crash(trace
     assert not traces.living()
 
 
+def test_one_broken_device_does_not_end_the_others_but_the_last_one_does(traces, tmp_path: Path) -> None:
+    flag = tmp_path / "break"
+    healthy = f"import pathlib, time\nwhile not pathlib.Path({str(flag)!r}).exists(): time.sleep(0.02)\nexit(4)"
+    broken = {"name": "broken", "code": "exit(3)", "vital": False}
+    with supervised(traces, broken, {"name": "healthy", "code": healthy, "vital": False}) as process:
+        assert (
+            line_with(process, "starts again in 60 s")
+            == "fluxfarm | broken ended (exit code 3); it starts again in 60 s\n"
+        )
+        flag.touch()
+        assert "healthy crashed 5 times within a minute" in line_with(process, "within a minute")
+        assert process.wait(10) == 1
+
+
 def test_stops_in_waves_and_lets_each_finish_before_the_next(traces) -> None:
     slow, quick = POLITE.format(seconds=0.5), POLITE.format(seconds=0)
     parts = [{"name": "server", "code": quick, "wave": 2}, {"name": "door", "code": quick, "wave": 1}]
