@@ -4,6 +4,7 @@ from flask import Flask, g, request
 from flask.wrappers import Response
 
 from api import errors, limits, tracing
+from api.admin import admin
 from api.docs import docs
 from api.doors import eachlabs
 from api.files import files
@@ -14,6 +15,22 @@ from fluxfarm.settings import Settings
 
 
 def create_app(settings: Settings) -> Flask:
+    """The API that clients call."""
+    app = _application(settings)
+    for blueprint in (eachlabs.door, files, health, docs):
+        app.register_blueprint(blueprint)
+    return app
+
+
+def create_admin_app(settings: Settings) -> Flask:
+    """The API that a host's own systems call, on a port of its own."""
+    app = _application(settings)
+    app.register_blueprint(admin, url_prefix="/admin")
+    app.register_blueprint(health)
+    return app
+
+
+def _application(settings: Settings) -> Flask:
     app = Flask("api", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -24,8 +41,6 @@ def create_app(settings: Settings) -> Flask:
     app.before_request(lambda: tracing.name_request(request))
     app.after_request(_add_headers)
     errors.register(app)
-    for blueprint in (eachlabs.door, files, health, docs):
-        app.register_blueprint(blueprint)
     return app
 
 

@@ -18,6 +18,7 @@ SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 SHORTEST_RETENTION_SECONDS = 300
 LONGEST_RETENTION_SECONDS = 10 * 365 * 86400
 MOST_SUMMED_UP = 3
+LONGEST_NUMBER = 10
 
 
 def json_object(request: Request) -> dict[str, Any]:
@@ -73,6 +74,16 @@ def invalid(wrong: Sequence[FieldError]) -> InvalidInput:
     told = [f"{each.field}: {each.message}" for each in wrong[:MOST_SUMMED_UP]]
     more = len(wrong) - len(told)
     return InvalidInput("; ".join(told) + (f"; and {more} more" if more else ""), details=tuple(wrong))
+
+
+def whole(request: Request, name: str, default: int, least: int, most: int) -> int:
+    """A whole number out of the query string; raises `InvalidInput` if it is none or out of bounds."""
+    sent = request.args.get(name)
+    if sent is None:
+        return default
+    if not (sent.isascii() and sent.isdecimal() and len(sent) < LONGEST_NUMBER and least <= int(sent) <= most):
+        raise invalid([FieldError(name, f"must be a whole number from {least} to {most}", shortened(sent))])
+    return int(sent)
 
 
 def _bytes(request: Request) -> bytes:

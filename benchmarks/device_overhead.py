@@ -20,11 +20,10 @@ from alembic import command
 from sqlalchemy import text
 
 from fluxfarm import admission, inputs, keys, tenants
-from fluxfarm.admission import Request
+from fluxfarm.admission import Request, Rules
 from fluxfarm.catalog import Model, load_catalog
 from fluxfarm.cli.migrate import alembic_config
 from fluxfarm.database import Database
-from fluxfarm.keys import KeyLimits
 from fluxfarm.local.postgres import PrivatePostgres
 from fluxfarm.plans import Plan
 from fluxfarm.settings import Settings
@@ -121,9 +120,9 @@ def measure(predictions: int, *, side: int, seconds: float) -> dict[str, float]:
 
 def admit(database: Database, model: Model, n: int) -> None:
     with database.session_scope() as session:
-        tenants.ensure(session, "benchmark")
-        limits = KeyLimits(creates_per_minute=10 * n, max_active=n)
-        key = keys.issue(session, tenant="benchmark", name="benchmark", limits=limits).key
+        tenants.ensure(session, "benchmark", by="test")
+        limits = {"creates_per_minute": 10 * n, "max_active": n}
+        key = keys.issue(session, tenant="benchmark", settings=limits, by="benchmark").key
     with database.session_scope() as session:
         caller = keys.authenticate(session, key)
     order = inputs.parse(model, {"prompt": "a red circle"})
@@ -131,7 +130,7 @@ def admit(database: Database, model: Model, n: int) -> None:
         plan = Plan.of(order, image_key=None)
         asked = Request(uuid.uuid4(), caller, model, plan, order.echo, "benchmark")
         with database.session_scope() as session:
-            admission.admit(session, asked, max_queued=n)
+            admission.admit(session, asked, Rules(max_queued=n))
 
 
 def drain_all(database: Database, model: Model, pipeline: Instant, settings: Settings) -> None:

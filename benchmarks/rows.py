@@ -17,9 +17,10 @@ from sqlalchemy.orm import Session
 
 from benchmarks import noop
 from fluxfarm import admission, inputs, keys, lifecycle, lookup, tenants
+from fluxfarm.admission import Rules
 from fluxfarm.catalog import Model, load_catalog
 from fluxfarm.database import Database
-from fluxfarm.keys import Caller, KeyLimits
+from fluxfarm.keys import Caller
 from fluxfarm.plans import Plan
 from fluxfarm.settings import Settings
 
@@ -38,18 +39,18 @@ INSERT INTO tenants (id, name) SELECT gen_random_uuid(), 'tenant-' || n FROM gen
 INSERT INTO api_keys (id, tenant_id, name, secret_sha256, scopes, max_active)
 SELECT 'key-' || name, id, name, '', '{{}}', 2000000000 FROM tenants WHERE name LIKE 'tenant-%';
 INSERT INTO predictions (
-    id, tenant_id, key_id, model, version, start_tag, cost, retention_seconds, request_id, created_at
+    id, tenant_id, key_id, fair_owner, model, version, start_tag, cost, retention_seconds, request_id, created_at
 )
-SELECT gen_random_uuid(), t.id, 'key-' || t.name, '{model}', '{version}', n / {tenants} * 1000, 1000, 86400, 'bench',
-    clock_timestamp() - interval '2 hours' + n * interval '1 ms'
+SELECT gen_random_uuid(), t.id, 'key-' || t.name, t.id::text, '{model}', '{version}', n / {tenants} * 1000, 1000,
+    86400, 'bench', clock_timestamp() - interval '2 hours' + n * interval '1 ms'
 FROM generate_series(0, {rows} - 1) n
 JOIN (SELECT id, name, row_number() OVER () - 1 AS place FROM tenants WHERE name LIKE 'tenant-%') t
     ON t.place = n % {tenants};
 INSERT INTO prediction_inputs (prediction_id, input, plan) SELECT id, '{input}', '{plan}' FROM predictions;
 UPDATE api_keys SET active = (SELECT count(*) FROM predictions WHERE key_id = api_keys.id);
 UPDATE tenants SET active = (SELECT count(*) FROM predictions WHERE tenant_id = tenants.id);
-INSERT INTO fair_tags (tenant_id, model, last_finish)
-SELECT tenant_id, model, max(start_tag + cost) FROM predictions GROUP BY tenant_id, model;
+INSERT INTO fair_tags (owner, model, last_finish)
+SELECT fair_owner, model, max(start_tag + cost) FROM predictions GROUP BY fair_owner, model;
 """
 FRONT = "SELECT id, tenant_id FROM predictions WHERE status = 'queued' ORDER BY start_tag, seq OFFSET {} LIMIT 1"
 
@@ -119,7 +120,7 @@ class Queue:
     def _admit(self, session: Session) -> float:
         asked = _request(self._caller, self._model)
         began = time.perf_counter()
-        admission.admit(session, asked, max_queued=ENDLESS)
+        admission.admit(session, asked, Rules(max_queued=ENDLESS))
         return (time.perf_counter() - began) * 1000
 
     def _reader(self, place: int) -> Callable[[Session], float]:
@@ -137,10 +138,10 @@ class Queue:
 
 
 def _new_caller(database: Database) -> Caller:
-    limits = KeyLimits(creates_per_minute=ENDLESS, reads_per_minute=ENDLESS, max_active=ENDLESS)
+    limits = {"creates_per_minute": ENDLESS, "reads_per_minute": ENDLESS, "max_active": ENDLESS}
     with database.session_scope() as session:
-        tenants.ensure(session, "newcomer")
-        issued = keys.issue(session, tenant="newcomer", name="bench", limits=limits)
+        tenants.ensure(session, "newcomer", by="test")
+        issued = keys.issue(session, tenant="newcomer", settings=limits, by="benchmark")
     with database.session_scope() as session:
         return keys.authenticate(session, issued.key)
 

@@ -20,7 +20,6 @@ from benchmarks import noop
 from fluxfarm import keys, tenants
 from fluxfarm.cli.migrate import alembic_config
 from fluxfarm.database import Database
-from fluxfarm.keys import KeyLimits
 from fluxfarm.local.guardian import Guardian
 from fluxfarm.local.postgres import PrivatePostgres
 from fluxfarm.local.server import free_port, signal_group
@@ -176,11 +175,11 @@ def _bare_settings(servers: Servers) -> Settings:
 
 
 def _new_key(settings: Settings) -> str:
-    limits = KeyLimits(creates_per_minute=ENDLESS, reads_per_minute=ENDLESS, max_active=ENDLESS)
+    limits = {"creates_per_minute": ENDLESS, "reads_per_minute": ENDLESS, "max_active": ENDLESS}
     database = Database(settings.require_database_url(), pool_size=1)
     with database.session_scope() as session:
-        tenants.ensure(session, "bench")
-        issued = keys.issue(session, tenant="bench", name="bench", limits=limits)
+        tenants.ensure(session, "bench", by="test")
+        issued = keys.issue(session, tenant="bench", settings=limits, by="benchmark")
     database.close()
     return issued.key
 

@@ -19,6 +19,7 @@ from fluxfarm.errors import (
     ConcurrencyLimited,
     LimitReached,
     LimitState,
+    ModelNotAllowed,
     QueueFull,
     RateLimited,
     TenantSuspended,
@@ -54,18 +55,18 @@ WITH slot AS (
         tenant.*,
         ceil(:pixel_steps * coalesce(q.pixel_step_microseconds, :pixel_step_microseconds))::bigint AS cost,
         greatest(
-            coalesce(q.virtual_floor, 0),
+            coalesce(CASE :priority WHEN 0 THEN q.virtual_floor ELSE q.low_virtual_floor END, 0),
             coalesce((
                 SELECT p.start_tag FROM predictions p
-                WHERE p.model = :model AND p.attempt > 0 AND p.status <> 'queued'
+                WHERE p.model = :model AND p.priority = :priority AND p.attempt > 0 AND p.status <> 'queued'
                 ORDER BY p.start_tag DESC LIMIT 1
             ), 0)
         ) AS virtual_time
     FROM tenant LEFT JOIN model_queues q ON q.model = :model
 ), tag AS (
-    INSERT INTO fair_tags AS f (tenant_id, model, last_finish)
-    SELECT id, :model, virtual_time + ceil(cost / weight)::bigint FROM estimate
-    ON CONFLICT (tenant_id, model) DO UPDATE
+    INSERT INTO fair_tags AS f (owner, model, priority, last_finish)
+    SELECT :fair_owner, :model, :priority, virtual_time + ceil(cost / weight)::bigint FROM estimate
+    ON CONFLICT (owner, model, priority) DO UPDATE
     SET last_finish = greatest(
         excluded.last_finish,
         f.last_finish + (SELECT ceil(cost / weight)::bigint FROM estimate)
@@ -73,10 +74,12 @@ WITH slot AS (
     RETURNING last_finish
 ), created AS (
     INSERT INTO predictions (
-        id, tenant_id, key_id, model, version, start_tag, cost, needs_fetch, retention_seconds, request_id, traceparent
+        id, tenant_id, key_id, fair_owner, model, version, priority, start_tag, cost, needs_fetch, retention_seconds,
+        request_id, traceparent
     )
     SELECT
-        :id, e.id, :key_id, :model, :version, tag.last_finish - ceil(e.cost / e.weight)::bigint, e.cost, :needs_fetch,
+        :id, e.id, :key_id, :fair_owner, :model, :version, :priority,
+        tag.last_finish - ceil(e.cost / e.weight)::bigint, e.cost, :needs_fetch,
         least(e.retention_seconds, :retention_seconds), :request_id, :traceparent
     FROM tag, estimate e
     RETURNING id
@@ -123,11 +126,21 @@ class Request:
     shown_input: Mapping[str, Any]
     request_id: str
     traceparent: str | None = None
-    retention_seconds: int = 10 * 365 * 24 * 3600
-    """A wish to keep it shorter than the tenant's retention; the shorter one holds."""
+    low_priority: bool = False
+    retention_seconds: int | None = None
+    """A wish to keep it shorter than the tenant's retention."""
 
 
-def admit(session: Session, request: Request, *, max_queued: int) -> LimitState:
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the deployment says of all callers."""
+
+    max_queued: int
+    """Most queued predictions of one tenant and model."""
+    fair_between: str = "tenant"
+
+
+def admit(session: Session, request: Request, rules: Rules) -> LimitState:
     """Take a slot and write the row, or refuse; a refusal must be rolled back by the caller's transaction.
 
     Returns where the key stands afterwards.
@@ -135,10 +148,12 @@ def admit(session: Session, request: Request, *, max_queued: int) -> LimitState:
     Raises:
         ConcurrencyLimited, RateLimited, QueueFull: with the state of the limits.
         TenantSuspended: its tenant may not create now.
+        ModelNotAllowed: the key's or its tenant's list of models lacks this one.
         Unauthenticated: the key ended since it was looked up.
 
     """
-    admitted = session.execute(ADMIT, _parameters(request)).one_or_none()
+    _check_model(request)
+    admitted = session.execute(ADMIT, _parameters(request, rules)).one_or_none()
     caller = request.caller
     recent = session.execute(RECENT_OF_KEY, {"key_id": caller.key_id}).one()
     if admitted is None:
@@ -152,8 +167,9 @@ def admit(session: Session, request: Request, *, max_queued: int) -> LimitState:
         if of_tenant.n > most:
             message = f"The tenant may create {most} predictions a minute over all its keys."
             raise _limited(RateLimited(message, retry_after=of_tenant.reset), state)
-    if admitted.tenant_active > max_queued and _queued(session, request, max_queued) > max_queued:
-        message = f"The tenant has {max_queued} predictions of {request.model.slug} waiting, the most allowed."
+    most_queued = rules.max_queued
+    if admitted.tenant_active > most_queued and _queued(session, request, most_queued) > most_queued:
+        message = f"The tenant has {most_queued} predictions of {request.model.slug} waiting, the most allowed."
         raise _limited(QueueFull(message, retry_after=10), state)
     announce_change(
         session, "prediction queued", prediction=request.id, model=request.model.slug, request_id=request.request_id
@@ -161,8 +177,18 @@ def admit(session: Session, request: Request, *, max_queued: int) -> LimitState:
     return state
 
 
-def _parameters(request: Request) -> dict[str, Any]:
+def _check_model(request: Request) -> None:
+    caller, slug = request.caller, request.model.slug
+    for whose, allowed in (("key", caller.models), ("key's tenant", caller.tenant_models)):
+        if allowed is not None and slug not in allowed:
+            may = f"it may use {', '.join(sorted(allowed))}" if allowed else "it may use none"
+            raise ModelNotAllowed(f"The {whose} may not use the model {slug}; {may}.")
+
+
+def _parameters(request: Request, rules: Rules) -> dict[str, Any]:
     return {
+        "fair_owner": request.caller.key_id if rules.fair_between == "key" else str(request.caller.tenant_id),
+        "priority": int(request.low_priority),
         "id": request.id,
         "key_id": request.caller.key_id,
         "model": request.model.slug,

@@ -6,11 +6,13 @@ The API turns codes into HTTP numbers (`api/errors.py`), the worker into attempt
         InvalidInput            a field of a request is wrong; `details` names each
         ModelNotFound           no such model in the catalogue
         NotFound                no such thing, or it is another tenant's
+        Conflict                what is there already stands against it
         ObjectMissing           the store does not hold an object that a row names
         Unauthenticated         no key, or one that is unknown, expired or revoked
         Forbidden               the key is right but may not do this
             SafetyCheckerRequired
             TenantSuspended
+            ModelNotAllowed     the key's or its tenant's list of models lacks it
         LimitReached            try again later; carries `retry_after`
             RateLimited, ConcurrencyLimited, QueueFull
         Unavailable             a part the farm needs is away
@@ -60,6 +62,10 @@ class ObjectMissing(FluxfarmError):
     code = "object_missing"
 
 
+class Conflict(FluxfarmError):
+    code = "conflict"
+
+
 class Unauthenticated(FluxfarmError):
     code = "unauthenticated"
 
@@ -74,6 +80,10 @@ class SafetyCheckerRequired(Forbidden):
 
 class TenantSuspended(Forbidden):
     code = "tenant_suspended"
+
+
+class ModelNotAllowed(Forbidden):
+    code = "model_not_allowed"
 
 
 @dataclass(frozen=True, slots=True)

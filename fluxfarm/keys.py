@@ -1,32 +1,42 @@
-"""API keys: issue, read, look up, list, revoke. A key is shown once; the database keeps only a hash of its secret."""
+"""API keys: issue, rotate, change, look up, list, revoke. A key is shown once; the database keeps only a hash."""
 
-import hashlib
 import hmac
-import secrets
-import string
 import uuid
-import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
-from fluxfarm.database import announce_change
-from fluxfarm.errors import InvalidInput, NotFound, Unauthenticated
+from fluxfarm import audit
+from fluxfarm.changes import Words, read_changes
+from fluxfarm.credentials import hashed, new_credential, split
+from fluxfarm.errors import Conflict, NotFound, Unauthenticated
+from fluxfarm.fields import Field, Number, Text, Whole
 from fluxfarm.tables import ApiKey, Tenant
 
-PREFIX = "flx"
-BASE62 = string.digits + string.ascii_uppercase + string.ascii_lowercase
-ID_LENGTH = 12
-SECRET_BYTES = 32
-SECRET_LENGTH = 43
-CHECK_LENGTH = 6
-
-SCOPES = ("predict", "read", "cancel", "safety:off")
-"""What a key may be allowed; `safety:off` is given only on request."""
+SCOPES = ("predict", "read", "cancel", "safety:off", "admin")
+"""What a key may be allowed; the last two are given only on request."""
 DEFAULT_SCOPES = ("predict", "read", "cancel")
+MOST = 1_000_000_000
+
+FIELDS = (
+    Field("name", Text(100), "What the key is for; shown in lists.", default="unnamed"),
+    Field("scopes", Words(SCOPES), "What it may do.", default=list(DEFAULT_SCOPES)),
+    Field("models", Words(), "Models it may use; null: all that its tenant may."),
+    Field("creates_per_minute", Whole(1, MOST), "Creates a minute.", default=60),
+    Field("reads_per_minute", Whole(1, MOST), "Reads a minute.", default=600),
+    Field("max_active", Whole(1, MOST), "Active predictions at once.", default=10),
+)
+LIFETIME = Field("expires_in_days", Number(0.001, 36500), "Days until it ends; null: it does not.")
+
+# Coarse, so that a key in use costs a write every ten minutes, not one a request.
+TOUCH = text("""
+UPDATE api_keys SET last_used_at = clock_timestamp()
+WHERE id = :id AND (last_used_at IS NULL OR last_used_at < clock_timestamp() - interval '10 min')
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,9 @@ class Caller:
     tenant_id: uuid.UUID
     scopes: frozenset[str]
     limits: KeyLimits
+    models: frozenset[str] | None = None
+    """None, like `tenant_models`: all."""
+    tenant_models: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +66,22 @@ class KeyRecord:
     id: str
     tenant: str
     name: str
-    scopes: tuple[str, ...]
-    limits: KeyLimits
+    scopes: list[str]
+    models: list[str] | None
+    creates_per_minute: int
+    reads_per_minute: int
+    max_active: int
     active: int
     created_at: datetime
+    last_used_at: datetime | None
     expires_at: datetime | None
     revoked_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class IssuedKey:
+    """A new key; `key` is the only copy of its secret."""
+
     id: str
     key: str
     tenant: str
@@ -70,85 +89,82 @@ class IssuedKey:
 
 
 def issue(
-    session: Session,
-    *,
-    tenant: str,
-    name: str,
-    scopes: Sequence[str] = DEFAULT_SCOPES,
-    limits: KeyLimits | None = None,
-    expires_at: datetime | None = None,
+    session: Session, *, tenant: str, settings: Mapping[str, Any], by: str, expires_in_days: float | None = None
 ) -> IssuedKey:
-    """Make a key for the tenant of that name; the returned text is the only copy of the secret.
+    """Make a key for the tenant of that name.
 
     Raises:
         NotFound: there is no such tenant.
-        InvalidInput: a scope is unknown.
+        InvalidInput: a setting is not allowed.
 
     """
-    if unknown := sorted(set(scopes) - set(SCOPES)):
-        raise InvalidInput(f"There is no scope {unknown[0]!r}; scopes are {', '.join(SCOPES)}.")
+    sent = {field.name: None for field in FIELDS} | dict(settings)
+    values = read_changes(FIELDS, sent)
+    days = read_changes([LIFETIME], {"expires_in_days": expires_in_days})["expires_in_days"]
     tenant_id = session.scalar(select(Tenant.id).where(Tenant.name == tenant))
     if tenant_id is None:
         raise NotFound(f"There is no tenant {tenant!r}.")
-    limits = limits or KeyLimits()
-    key_id = "".join(secrets.choice(BASE62) for _ in range(ID_LENGTH))
-    secret = _base62(int.from_bytes(secrets.token_bytes(SECRET_BYTES)), SECRET_LENGTH)
-    session.add(
-        ApiKey(
-            id=key_id,
-            tenant_id=tenant_id,
-            name=name,
-            secret_sha256=_hash(secret),
-            scopes=list(scopes),
-            creates_per_minute=limits.creates_per_minute,
-            reads_per_minute=limits.reads_per_minute,
-            max_active=limits.max_active,
-            expires_at=expires_at,
-        )
-    )
+    made = new_credential()
+    expires_at = func.clock_timestamp() + timedelta(days=days) if days else None
+    row = ApiKey(id=made.id, tenant_id=tenant_id, secret_sha256=made.secret_sha256, **values)
+    session.add(row)
     session.flush()
-    announce_change(session, "key issued", key=key_id, tenant=tenant)
-    body = f"{PREFIX}_{key_id}_{secret}"
-    return IssuedKey(id=key_id, key=f"{body}_{_check(body)}", tenant=tenant, name=name)
+    session.execute(update(ApiKey).where(ApiKey.id == made.id).values(expires_at=expires_at))
+    audit.note(session, by=by, action="key issued", subject=made.id, tenant=tenant, **values)
+    return IssuedKey(id=made.id, key=made.text, tenant=tenant, name=values["name"])
 
 
-def split(text: str) -> tuple[str, str]:
-    """Take a key apart into id and secret without any look-up; raises `Unauthenticated` if it cannot be one of ours."""
-    body, _, check = text.rpartition("_")
-    parts = body.split("_")
-    well_formed = (
-        text.isascii()
-        and len(parts) == 3  # noqa: PLR2004 (prefix, id, secret)
-        and parts[0] == PREFIX
-        and len(parts[1]) == ID_LENGTH
-        and len(parts[2]) == SECRET_LENGTH
-        and hmac.compare_digest(check, _check(body))
+def rotate(session: Session, key_id: str, *, overlap_seconds: int, by: str) -> IssuedKey:
+    """Make a second key like this one; the old one ends after the overlap.
+
+    Raises:
+        NotFound: there is no such key.
+        Conflict: it has ended.
+
+    """
+    old = show(session, key_id)
+    if old.revoked_at is not None:
+        raise Conflict(f"The key {key_id!r} was revoked; issue a new one.")
+    settings = {field.name: getattr(old, field.name) for field in FIELDS}
+    new = issue(session, tenant=old.tenant, settings=settings, by=by)
+    end = func.clock_timestamp() + timedelta(seconds=overlap_seconds)
+    session.execute(
+        update(ApiKey)
+        .where(ApiKey.id == key_id)
+        .values(expires_at=func.least(end, func.coalesce(ApiKey.expires_at, end)))
     )
-    if not well_formed:
-        raise Unauthenticated("The API key is not valid: it is not one of this service's keys, or it was cut short.")
-    return parts[1], parts[2]
+    audit.note(session, by=by, action="key rotated", subject=key_id, new=new.id, overlap_seconds=overlap_seconds)
+    return new
 
 
-def authenticate(session: Session, text: str) -> Caller:
+def authenticate(session: Session, key: str) -> Caller:
     """Find out who holds this key.
 
     Raises:
         Unauthenticated: no such key, or it has expired or was revoked.
 
     """
-    key_id, secret = split(text)
-    row = session.execute(
-        select(ApiKey, (ApiKey.expires_at <= func.clock_timestamp()).label("expired")).where(ApiKey.id == key_id)
-    ).one_or_none()
+    key_id, secret = split(key)
+    expired = (ApiKey.expires_at <= func.clock_timestamp()).label("expired")
+    query = select(ApiKey, Tenant.models, expired).join(Tenant, Tenant.id == ApiKey.tenant_id)
+    row = session.execute(query.where(ApiKey.id == key_id)).one_or_none()
     expected = row[0].secret_sha256 if row else bytes(32)
-    if not hmac.compare_digest(_hash(secret), expected) or row is None:
+    if not hmac.compare_digest(hashed(secret), expected) or row is None:
         raise Unauthenticated("The API key is not valid.")
-    key: ApiKey = row[0]
-    if key.revoked_at is not None:
+    found, tenant_models, has_expired = row
+    if found.revoked_at is not None:
         raise Unauthenticated("The API key was revoked.")
-    if row.expired:
+    if has_expired:
         raise Unauthenticated("The API key has expired.")
-    return Caller(key_id=key.id, tenant_id=key.tenant_id, scopes=frozenset(key.scopes), limits=_limits(key))
+    session.execute(TOUCH, {"id": key_id})
+    return Caller(
+        key_id=found.id,
+        tenant_id=found.tenant_id,
+        scopes=frozenset(found.scopes),
+        limits=KeyLimits(found.creates_per_minute, found.reads_per_minute, found.max_active),
+        models=None if found.models is None else frozenset(found.models),
+        tenant_models=None if tenant_models is None else frozenset(tenant_models),
+    )
 
 
 def every(session: Session, tenant: str | None = None) -> list[KeyRecord]:
@@ -159,55 +175,45 @@ def every(session: Session, tenant: str | None = None) -> list[KeyRecord]:
     return [_record(key, name) for key, name in session.execute(query)]
 
 
-def revoke(session: Session, key_id: str) -> None:
+def show(session: Session, key_id: str) -> KeyRecord:
+    """Raises `NotFound` if there is none of that id."""
+    query = select(ApiKey, Tenant.name).join(Tenant, Tenant.id == ApiKey.tenant_id).where(ApiKey.id == key_id)
+    row = session.execute(query.execution_options(populate_existing=True)).one_or_none()
+    if row is None:
+        raise NotFound(f"There is no key with the id {key_id!r}.")
+    return _record(row[0], row[1])
+
+
+def change(session: Session, key_id: str, changes: Mapping[str, Any], *, by: str) -> KeyRecord:
+    """Set some of its settings; null goes back to the default. API processes notice within five seconds.
+
+    Raises:
+        NotFound: there is none of that id.
+        InvalidInput: a setting is not allowed.
+
+    """
+    values = read_changes(FIELDS, changes)
+    before = asdict(show(session, key_id))
+    if values:
+        session.execute(update(ApiKey).where(ApiKey.id == key_id).values(**values))
+        was = {field: before[field] for field in values}
+        audit.note(session, by=by, action="key changed", subject=key_id, was=was, now=values)
+    return show(session, key_id)
+
+
+def revoke(session: Session, key_id: str, *, by: str) -> KeyRecord:
     """End a key; its running predictions finish. API processes notice within five seconds.
 
     Raises:
         NotFound: there is no such key.
 
     """
-    statement = (
-        update(ApiKey)
-        .where(ApiKey.id == key_id)
-        .values(revoked_at=func.coalesce(ApiKey.revoked_at, func.clock_timestamp()))
-        .returning(ApiKey.id)
-    )
-    if session.execute(statement).one_or_none() is None:
-        raise NotFound(f"There is no key with the id {key_id!r}.")
-    announce_change(session, "key revoked", key=key_id)
+    if show(session, key_id).revoked_at is None:
+        session.execute(update(ApiKey).where(ApiKey.id == key_id).values(revoked_at=func.clock_timestamp()))
+        audit.note(session, by=by, action="key revoked", subject=key_id)
+    return show(session, key_id)
 
 
 def _record(key: ApiKey, tenant: str) -> KeyRecord:
-    return KeyRecord(
-        id=key.id,
-        tenant=tenant,
-        name=key.name,
-        scopes=tuple(key.scopes),
-        limits=_limits(key),
-        active=key.active,
-        created_at=key.created_at,
-        expires_at=key.expires_at,
-        revoked_at=key.revoked_at,
-    )
-
-
-def _limits(key: ApiKey) -> KeyLimits:
-    return KeyLimits(key.creates_per_minute, key.reads_per_minute, key.max_active)
-
-
-def _hash(secret: str) -> bytes:
-    """A plain SHA-256 suffices for a secret of 256 random bits."""
-    return hashlib.sha256(secret.encode()).digest()
-
-
-def _check(body: str) -> str:
-    """A checksum, so that secret scanners and we can tell a key from a likeness without a look-up."""
-    return _base62(zlib.crc32(body.encode()), CHECK_LENGTH)
-
-
-def _base62(number: int, length: int) -> str:
-    digits = []
-    for _ in range(length):
-        number, digit = divmod(number, 62)
-        digits.append(BASE62[digit])
-    return "".join(reversed(digits))
+    names = KeyRecord.__dataclass_fields__.keys() - {"tenant"}
+    return KeyRecord(tenant=tenant, **{name: getattr(key, name) for name in names})

@@ -35,8 +35,8 @@ WITH claimed AS (
     WHERE id = (
         SELECT p.id FROM predictions p
         WHERE p.model = :model AND p.version = :version AND p.status = 'queued'
-          AND (:may_fetch OR NOT p.needs_fetch)
-        ORDER BY p.start_tag, p.seq
+          AND NOT p.held AND (:may_fetch OR NOT p.needs_fetch)
+        ORDER BY p.priority, p.start_tag, p.seq
         LIMIT 1
         FOR NO KEY UPDATE SKIP LOCKED
     )
@@ -80,11 +80,11 @@ AFTER_END = """
     UPDATE fair_tags f
     SET last_finish = greatest(0, f.last_finish + ceil(s.difference / s.weight)::bigint)
     FROM (
-        SELECT e.tenant_id, e.model, t.weight, sum(e.actual - e.cost) AS difference
+        SELECT e.fair_owner, e.model, e.priority, t.weight, sum(e.actual - e.cost) AS difference
         FROM ended e JOIN tenants_ t ON t.id = e.tenant_id
-        GROUP BY e.tenant_id, e.model, t.weight
+        GROUP BY e.fair_owner, e.model, e.priority, t.weight
     ) s
-    WHERE f.tenant_id = s.tenant_id AND f.model = s.model AND s.difference <> 0
+    WHERE f.owner = s.fair_owner AND f.model = s.model AND f.priority = s.priority AND s.difference <> 0
 ), unleased AS (
     DELETE FROM leases l USING ended e WHERE l.prediction_id = e.id
 ), result AS (
@@ -94,7 +94,7 @@ AFTER_END = """
 SELECT id, model, request_id, attempt FROM ended
 """
 
-ENDED_COLUMNS = "id, key_id, tenant_id, model, cost, request_id, attempt"
+ENDED_COLUMNS = "id, key_id, tenant_id, fair_owner, model, priority, cost, request_id, attempt"
 ENDING = """
     status = :status,
     completed_at = clock_timestamp(),

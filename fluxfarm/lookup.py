@@ -23,9 +23,9 @@ LIVE_WORKER_SECONDS = 15
 AHEAD = text("""
 SELECT count(*) AS n, coalesce(sum(cost), 0)::float AS cost FROM (
     SELECT q.cost FROM predictions q
-    WHERE q.model = :model AND q.version = :version AND q.status = 'queued'
-      AND (q.start_tag, q.seq) < (:start_tag, :seq)
-    ORDER BY q.start_tag, q.seq
+    WHERE q.model = :model AND q.version = :version AND q.status = 'queued' AND NOT q.held
+      AND (q.priority, q.start_tag, q.seq) < (:priority, :start_tag, :seq)
+    ORDER BY q.priority, q.start_tag, q.seq
     LIMIT :bound
 ) AS ahead
 """)
@@ -149,7 +149,8 @@ def _stored(row: Output) -> StoredOutput:
 
 
 def _place(session: Session, found: Prediction) -> Place:
-    where = {"model": found.model, "version": found.version, "start_tag": found.start_tag, "seq": found.seq}
+    names = ("model", "version", "priority", "start_tag", "seq")
+    where = {name: getattr(found, name) for name in names}
     ahead = session.execute(AHEAD, {**where, "bound": POSITION_BOUND}).one()
     running = session.execute(RUNNING, {"model": found.model}).scalar_one()
     workers = max(1, live_workers(session).get(found.model, 0))

@@ -158,6 +158,9 @@ class Settings:
     link_secrets: tuple[str, ...] = setting(
         words, "secrets for signed links, newest first; unset: generated in the data directory", default=(), secret=True
     )
+    fair_between: str = setting(
+        one_of("tenant", "key"), "who shares the farm fairly: tenants, or their keys one by one", default="tenant"
+    )
     max_body_bytes: int = setting(count, "largest request body", default=16 * 1024 * 1024)
     max_queued: int = setting(count, "most queued predictions of one tenant and model", default=1000)
     max_queue_seconds: float = setting(

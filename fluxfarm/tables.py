@@ -8,7 +8,19 @@ import uuid
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, DateTime, ForeignKey, Identity, Index, MetaData, Text, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    MetaData,
+    SmallInteger,
+    Text,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -29,6 +41,7 @@ BUSY = {
 }
 NOW = text("clock_timestamp()")
 QUEUED = text("status = 'queued'")
+CLAIMABLE = text("status = 'queued' AND NOT held")
 
 
 class Table(DeclarativeBase):
@@ -59,6 +72,8 @@ class Tenant(Table):
     active: Mapped[int] = mapped_column(server_default="0")
     max_active: Mapped[int | None]
     creates_per_minute: Mapped[int | None]
+    models: Mapped[list[str] | None]
+    contact: Mapped[str | None]
     suspended_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
@@ -74,11 +89,13 @@ class ApiKey(Table):
     name: Mapped[str]
     secret_sha256: Mapped[bytes]
     scopes: Mapped[list[str]]
+    models: Mapped[list[str] | None]
     creates_per_minute: Mapped[int] = mapped_column(server_default="60")
     reads_per_minute: Mapped[int] = mapped_column(server_default="600")
     max_active: Mapped[int] = mapped_column(server_default="10")
     active: Mapped[int] = mapped_column(server_default="0")
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
+    last_used_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
 
@@ -90,15 +107,17 @@ class Prediction(Table):
     __table_args__ = (
         CheckConstraint(f"status IN ({', '.join(repr(word.value) for word in Status)})", "status"),
         # The claim takes the first row of this index.
-        Index("predictions_queue", "model", "version", "start_tag", "seq", postgresql_where=QUEUED),
+        Index("predictions_queue", "model", "version", "priority", "start_tag", "seq", postgresql_where=CLAIMABLE),
         # Virtual time is the last row of this one.
         Index(
             "predictions_claimed",
             "model",
+            "priority",
             "start_tag",
             postgresql_where=text("attempt > 0 AND status <> 'queued'"),
         ),
         Index("predictions_queued_tenant", "tenant_id", "model", postgresql_where=QUEUED),
+        Index("predictions_held", "tenant_id", postgresql_where=text("held")),
         Index("predictions_queued_age", "created_at", postgresql_where=QUEUED),
         # The rate limit counts a key's last minute; the tenant's counts over its keys.
         Index("predictions_key_recent", "key_id", "created_at"),
@@ -113,7 +132,13 @@ class Prediction(Table):
     model: Mapped[str]
     version: Mapped[str]
     status: Mapped[str] = mapped_column(server_default=Status.QUEUED.value)
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    """0 normal, 1 low: starts only while no normal one of its model waits."""
+    held: Mapped[bool] = mapped_column(server_default="false")
+    """Its tenant is suspended."""
     seq: Mapped[int] = mapped_column(BigInteger, Identity(always=True))
+    fair_owner: Mapped[str]
+    """Whose share it draws on: its tenant, or its key where the operator says so."""
     start_tag: Mapped[int] = mapped_column(BigInteger)
     cost: Mapped[int] = mapped_column(BigInteger)
     """Estimated device-microseconds."""
@@ -198,13 +223,17 @@ class Lease(Table):
 
 
 class FairTag(Table):
-    """Where a tenant's last prediction in a model's queue would finish, in virtual device-microseconds."""
+    """Where an owner's last prediction in a model's queue would finish, in virtual device-microseconds.
+
+    The owner is a tenant, or a key where the operator says so; each priority has an order of its own.
+    """
 
     __tablename__ = "fair_tags"
     __table_args__ = ({"postgresql_with": {"fillfactor": 70, **BUSY}},)
 
-    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    owner: Mapped[str] = mapped_column(primary_key=True)
     model: Mapped[str] = mapped_column(primary_key=True)
+    priority: Mapped[int] = mapped_column(SmallInteger, primary_key=True, server_default="0")
     last_finish: Mapped[int] = mapped_column(BigInteger)
 
 
@@ -215,6 +244,7 @@ class ModelQueue(Table):
 
     model: Mapped[str] = mapped_column(primary_key=True)
     virtual_floor: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    low_virtual_floor: Mapped[int] = mapped_column(BigInteger, server_default="0")
     pixel_step_microseconds: Mapped[float | None]
 
 
@@ -243,3 +273,16 @@ class StoreProbe(Table):
     asked_at: Mapped[datetime] = mapped_column(server_default=NOW)
     seen: Mapped[str | None]
     """What the maintenance process found when it last looked."""
+
+
+class AuditEntry(Table):
+    """One change of a tenant or a key: who did it, and what it was before."""
+
+    __tablename__ = "audit"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=NOW)
+    actor: Mapped[str]
+    action: Mapped[str]
+    subject: Mapped[str]
+    details: Mapped[dict[str, Any]]

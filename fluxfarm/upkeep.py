@@ -28,7 +28,7 @@ FORGET_DEAD = text("DELETE FROM workers WHERE seen_at < clock_timestamp() - :sec
 TOKENS_WANTED = text("""
 SELECT w.model, least(w.n, (
     SELECT count(*) FROM (
-        SELECT FROM predictions p WHERE p.model = w.model AND p.status = 'queued' LIMIT w.n
+        SELECT FROM predictions p WHERE p.model = w.model AND p.status = 'queued' AND NOT p.held LIMIT w.n
     ) AS queued
 )) AS n
 FROM (
@@ -40,9 +40,10 @@ FROM (
 MEASURE = text("""
 INSERT INTO model_queues (model, pixel_step_microseconds, virtual_floor)
 SELECT recent.model, sum(o.device_microseconds)::float / sum(o.render_width::bigint * o.render_height * o.steps), 0
-FROM (
+FROM (VALUES (0), (1)) AS each (priority), LATERAL (
     SELECT p.id, p.model FROM predictions p
-    WHERE p.model = :model AND p.version = :version AND p.attempt > 0 AND p.status <> 'queued'
+    WHERE p.model = :model AND p.priority = each.priority AND p.version = :version
+      AND p.attempt > 0 AND p.status <> 'queued'
     ORDER BY p.start_tag DESC LIMIT :sample
 ) AS recent JOIN outputs o ON o.prediction_id = recent.id
 GROUP BY recent.model
@@ -61,15 +62,38 @@ GROUP BY p.id, p.tenant_id, p.untidy, i.plan
 """)
 
 # Virtual time must not go back when the rows that define it go.
-FORGET = text("""
+RAISE_FLOORS = """
+INSERT INTO model_queues AS q (model, virtual_floor, low_virtual_floor)
+SELECT model,
+    coalesce(max(start_tag) FILTER (WHERE priority = 0), 0),
+    coalesce(max(start_tag) FILTER (WHERE priority = 1), 0)
+FROM gone WHERE attempt > 0 GROUP BY model ORDER BY model
+ON CONFLICT (model) DO UPDATE SET
+    virtual_floor = greatest(q.virtual_floor, excluded.virtual_floor),
+    low_virtual_floor = greatest(q.low_virtual_floor, excluded.low_virtual_floor)
+"""
+
+FORGET = text(
+    """
 WITH gone AS (
     DELETE FROM predictions WHERE id = ANY(:ids) AND expires_at <= clock_timestamp()
-    RETURNING model, start_tag, attempt
+    RETURNING model, priority, start_tag, attempt
 )
-INSERT INTO model_queues AS q (model, virtual_floor)
-SELECT model, max(start_tag) FROM gone WHERE attempt > 0 GROUP BY model ORDER BY model
-ON CONFLICT (model) DO UPDATE SET virtual_floor = greatest(q.virtual_floor, excluded.virtual_floor)
-""")
+"""
+    + RAISE_FLOORS
+)
+
+ERASE_SOME = text(
+    """
+WITH gone AS (
+    DELETE FROM predictions
+    WHERE id IN (SELECT id FROM predictions WHERE tenant_id = :tenant_id ORDER BY id LIMIT :batch)
+    RETURNING model, priority, start_tag, attempt
+), floors AS (
+"""
+    + RAISE_FLOORS
+    + ") SELECT count(*) FROM gone"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +157,8 @@ def expired(session: Session) -> list[Expired]:
 def forget(session: Session, ids: Sequence[uuid.UUID]) -> None:
     """Delete the rows of predictions whose objects are gone."""
     session.execute(FORGET, {"ids": list(ids)})
+
+
+def erase_some(session: Session, tenant_id: uuid.UUID, *, batch: int) -> int:
+    """Delete up to a batch of a tenant's predictions with all that belongs to them; returns how many."""
+    return int(session.execute(ERASE_SOME, {"tenant_id": tenant_id, "batch": batch}).scalar_one())

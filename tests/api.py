@@ -80,12 +80,12 @@ class Api:
 
 
 @contextmanager
-def serving(settings: Settings, directory: Path) -> Iterator[Api]:
+def serving(settings: Settings, directory: Path, app: str = "api.wsgi:app") -> Iterator[Api]:
     """gunicorn as `fluxfarm up` starts it, on a socket that listens already: what is asked early, waits."""
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     log = directory / f"api-{port}.log"
-    words = ("gunicorn", "-c", "python:api.gunicorn_conf", "api.wsgi:app", "--bind", f"fd://{listener.fileno()}")
+    words = ("gunicorn", "-c", "python:api.gunicorn_conf", app, "--bind", f"fd://{listener.fileno()}")
     # Graceful stops are tried elsewhere, and take seconds.
     quick = {"stop": signal.SIGQUIT, "pass_fds": (listener.fileno(),)}
     with running(*words, settings=settings, log=log, **quick) as process:

@@ -6,6 +6,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -16,7 +17,7 @@ from fluxfarm import keys, tenants
 from fluxfarm.catalog import Model, load_catalog
 from fluxfarm.cli.migrate import alembic_config
 from fluxfarm.database import Database
-from fluxfarm.keys import Caller, KeyLimits
+from fluxfarm.keys import Caller
 from fluxfarm.local.postgres import PrivatePostgres
 from fluxfarm.local.valkey import PrivateValkey
 from fluxfarm.queue import redis_client
@@ -27,8 +28,33 @@ for name in [name for name in os.environ if name.startswith("FLUXFARM_")]:
 
 TABLES = (
     "outputs, prediction_results, prediction_inputs, leases, predictions, fair_tags, model_queues, workers, "
-    "api_keys, tenants"
+    "api_keys, tenants, audit"
 )
+
+
+TOGETHER = ("contract", "crash")
+"""Folders whose tests share processes, and so run in one test process each."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.parent.name
+        if folder in TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(folder))
+
+
+def apart(settings: Settings, postgres: PrivatePostgres, name: str, redis_number: int) -> Settings:
+    """The settings with an empty, migrated database of that name and a Redis database of its own.
+
+    For tests with processes that live longer than one test: those look after everything they find.
+    """
+    with psycopg.connect(postgres.url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    url = f"{postgres.url.rpartition('/')[0]}/{name}"
+    redis_url = f"{settings.require_redis_url().rpartition('/')[0]}/{redis_number}"
+    chosen = replace(settings, database_url=url, redis_url=redis_url)
+    command.upgrade(alembic_config(chosen.require_database_url()), "head")
+    return chosen
 
 
 @pytest.fixture(scope="session")
@@ -68,9 +94,9 @@ def shared_database(settings: Settings) -> Iterator[Database]:
 
 
 @pytest.fixture
-def database(shared_database: Database, postgres: PrivatePostgres) -> Database:
+def database(shared_database: Database, settings: Settings) -> Database:
     """The migrated database, empty."""
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
+    with psycopg.connect(str(settings.database_url), autocommit=True) as connection:
         connection.execute(f"TRUNCATE {TABLES} CASCADE")
     return shared_database
 
@@ -94,9 +120,9 @@ def new_caller(database: Database) -> Callable[..., Caller]:
     def make(tenant: str | None = None, *, weight: float = 1.0, **limits: int) -> Caller:
         with database.session_scope() as session:
             name = tenant or f"tenant-{uuid.uuid4()}"
-            tenants.ensure(session, name)
+            tenants.ensure(session, name, by="test")
             session.execute(text("UPDATE tenants SET weight = :w WHERE name = :n"), {"w": weight, "n": name})
-            issued = keys.issue(session, tenant=name, name="test", limits=KeyLimits(**limits))
+            issued = keys.issue(session, tenant=name, settings=limits, by="test")
         with database.session_scope() as session:
             return keys.authenticate(session, issued.key)
 

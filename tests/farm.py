@@ -1,10 +1,11 @@
 """Shorthand for tests of the domain: put predictions in, as a caller would."""
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 from fluxfarm import admission, inputs
-from fluxfarm.admission import Request
+from fluxfarm.admission import Request, Rules
 from fluxfarm.catalog import Model
 from fluxfarm.database import Database
 from fluxfarm.keys import Caller
@@ -17,8 +18,16 @@ def request(caller: Caller, model: Model, **sent: Any) -> Request:
     return Request(id=uuid.uuid4(), caller=caller, model=model, plan=plan, shown_input=order.echo, request_id="test")
 
 
-def create(database: Database, caller: Caller, model: Model, *, max_queued: int = 1_000_000, **sent: Any) -> uuid.UUID:
-    asked = request(caller, model, **sent)
+def create(
+    database: Database,
+    caller: Caller,
+    model: Model,
+    *,
+    rules: Rules = Rules(max_queued=1_000_000),  # noqa: B008 (frozen)
+    low_priority: bool = False,
+    **sent: Any,
+) -> uuid.UUID:
+    asked = replace(request(caller, model, **sent), low_priority=low_priority)
     with database.session_scope() as session:
-        admission.admit(session, asked, max_queued=max_queued)
+        admission.admit(session, asked, rules)
     return asked.id

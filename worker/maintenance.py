@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from fluxfarm import lifecycle, upkeep
+from fluxfarm import lifecycle, tenants, upkeep
 from fluxfarm.catalog import Catalog, load_catalog
 from fluxfarm.database import Database
 from fluxfarm.errors import FluxfarmError, Unavailable
@@ -58,6 +58,8 @@ class Maintenance:
         for step in (self._fail_overdue, self._fail_withdrawn):
             while self._in_transaction(step) == lifecycle.BATCH:
                 continue
+        with self._database.session_scope() as session:
+            tenants.hold_queued(session)
         self._top_up_tokens()
         if time.monotonic() - self._last_slow_round > SLOW_ROUND_SECONDS:
             self._last_slow_round = time.monotonic()

@@ -2,6 +2,7 @@
 
 import uuid
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, request
@@ -11,6 +12,7 @@ from api.doors import eachlabs_words as words
 from api.services import services
 from fluxfarm import admission, inputs, lifecycle, lookup
 from fluxfarm.admission import Request as Admission
+from fluxfarm.admission import Rules
 from fluxfarm.catalog import Model
 from fluxfarm.errors import FieldError, InvalidInput, LimitState, SafetyCheckerRequired
 from fluxfarm.inputs import DataPicture, Order
@@ -20,7 +22,8 @@ from fluxfarm.sent import shortened
 
 door = Blueprint("eachlabs", __name__)
 
-FIELDS = ("model", "version", "input")
+FIELDS = ("model", "version", "priority", "input")
+PRIORITIES = ("normal", "low")
 
 
 @door.post("/v1/prediction")
@@ -28,12 +31,12 @@ FIELDS = ("model", "version", "input")
 def create() -> Response:
     caller = services().authenticator.caller(request, scope="predict")
     services().authenticator.count_attempt(caller)
-    model, order, kept = _asked(body.json_object(request))
-    if order.disable_safety_checker and "safety:off" not in caller.scopes:
+    asked = _asked(body.json_object(request))
+    if asked.order.disable_safety_checker and "safety:off" not in caller.scopes:
         raise SafetyCheckerRequired("This key may not set input.disable_safety_checker; leave it out or send false.")
     prediction = uuid.uuid4()
-    limits.tell(_admit(caller, model, order, prediction, kept))
-    services().tokens.put(model.slug)
+    limits.tell(_admit(caller, asked, prediction))
+    services().tokens.put(asked.model.slug)
     return jsonify(status="success", message="Prediction created successfully", predictionID=str(prediction))
 
 
@@ -69,7 +72,7 @@ def cancel(prediction: str) -> Response:
 def models() -> Response:
     services().authenticator.count_public_read(request)
     wanted = request.args.get("name", "").lower()
-    limit, offset = _whole("limit", 50, 1, 500), _whole("offset", 0, 0, 1_000_000)
+    limit, offset = body.whole(request, "limit", 50, 1, 500), body.whole(request, "offset", 0, 0, 1_000_000)
     found = [model for slug, model in services().catalog.models.items() if wanted in slug]
     return jsonify([words.model(each) for each in found[offset : offset + limit]])
 
@@ -84,8 +87,18 @@ def model() -> Response:
     return jsonify(words.model(services().catalog.model(slug)))
 
 
-def _asked(sent: dict[str, Any]) -> tuple[Model, Order, int | None]:
-    """What is to be rendered and for how many seconds it is kept at most; names all that is wrong at once."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A create as its caller meant it."""
+
+    model: Model
+    order: Order
+    low_priority: bool
+    retention_seconds: int | None
+
+
+def _asked(sent: dict[str, Any]) -> Asked:
+    """Read a create; names all that is wrong with it at once."""
     wrong = _wrong_fields(sent)
     slug, wanted, order, kept = sent.get("model"), None, None, None
     if isinstance(slug, str) and slug:
@@ -100,7 +113,7 @@ def _asked(sent: dict[str, Any]) -> tuple[Model, Order, int | None]:
         wrong += refusal.details
     if wrong or wanted is None or order is None:
         raise body.invalid(wrong)
-    return wanted, order, kept
+    return Asked(wanted, order, sent.get("priority") == "low", kept)
 
 
 def _wrong_fields(sent: dict[str, Any]) -> list[FieldError]:
@@ -114,37 +127,32 @@ def _wrong_fields(sent: dict[str, Any]) -> list[FieldError]:
         wrong.append(FieldError("model", "is required: the name of a model, such as flux-dev", shortened(slug)))
     if not isinstance(sent.get("version", ""), str | None):
         wrong.append(FieldError("version", "must be text or left out", shortened(sent["version"])))
+    if sent.get("priority") not in (None, *PRIORITIES):
+        wrong.append(FieldError("priority", "must be normal or low, or left out", shortened(sent["priority"])))
     return wrong
 
 
-def _admit(caller: Caller, wanted: Model, order: Order, prediction: uuid.UUID, kept: int | None) -> LimitState:
+def _admit(caller: Caller, asked: Asked, prediction: uuid.UUID) -> LimitState:
     """The picture first, since no transaction is held over storage; a refusal takes it away again."""
-    objects = services().objects
-    image_key = uploads.keep(objects, caller, prediction, order.image) if isinstance(order.image, DataPicture) else None
-    asked = Admission(
+    objects, settings = services().objects, services().settings
+    picture = asked.order.image
+    image_key = uploads.keep(objects, caller, prediction, picture) if isinstance(picture, DataPicture) else None
+    admitted = Admission(
         id=prediction,
         caller=caller,
-        model=wanted,
-        plan=Plan.of(order, image_key=image_key),
-        shown_input=order.echo,
+        model=asked.model,
+        plan=Plan.of(asked.order, image_key=image_key),
+        shown_input=asked.order.echo,
         request_id=g.request_id,
         traceparent=tracing.traceparent(request),
-        **({} if kept is None else {"retention_seconds": kept}),
+        low_priority=asked.low_priority,
+        retention_seconds=asked.retention_seconds,
     )
+    rules = Rules(max_queued=settings.max_queued, fair_between=settings.fair_between)
     with ExitStack() as undo:
         if image_key is not None:
             undo.callback(objects.delete, image_key)
         with services().database.session_scope() as session:
-            state = admission.admit(session, asked, max_queued=services().settings.max_queued)
+            state = admission.admit(session, admitted, rules)
         undo.pop_all()
     return state
-
-
-def _whole(name: str, default: int, least: int, most: int) -> int:
-    sent = request.args.get(name)
-    if sent is None:
-        return default
-    if not (sent.isascii() and sent.isdecimal() and len(sent) < 10 and least <= int(sent) <= most):  # noqa: PLR2004
-        message = f"must be a whole number from {least} to {most}"
-        raise body.invalid([FieldError(name, message, shortened(sent))])
-    return int(sent)

@@ -59,6 +59,7 @@ CREATE = Operation(
     {200: Answer("It is in the queue.", "Created", headers=(*RATE, *CONCURRENCY))},
     (
         *("bad_request", "invalid_input", "model_not_found", "safety_checker_required", "tenant_suspended"),
+        "model_not_allowed",
         *("body_too_large", "unsupported_media_type", "concurrency_limited", "queue_full", *KEYED),
     ),
     parameters=("Expires-After", "X-Request-Id", "traceparent"),

@@ -45,6 +45,10 @@ def _request(slug: str) -> Schema:
             **TEXT_OR_NULL,
             "description": "Taken, but there is one version of a model at a time; the prediction says which it was.",
         },
+        "priority": {
+            "enum": ["normal", "low", None],
+            "description": "`low` starts only while no normal prediction of the model waits. Left out: normal.",
+        },
         "input": ref(f"{slug}.input"),
     }
     return _object(properties, required=("model", "input"), title=f"A prediction of {slug}")

@@ -32,11 +32,17 @@ def farm_settings() -> Settings:
 
 
 @contextmanager
-def farm_session() -> Iterator[Session]:
-    """One transaction on the farm's database."""
+def farm_database() -> Iterator[Database]:
+    """The farm's database, for as long as a command runs."""
     database = Database(farm_settings().require_database_url(), pool_size=1, application="fluxfarm command")
     try:
-        with database.session_scope() as session:
-            yield session
+        yield database
     finally:
         database.close()
+
+
+@contextmanager
+def farm_session() -> Iterator[Session]:
+    """One transaction on the farm's database."""
+    with farm_database() as database, database.session_scope() as session:
+        yield session

@@ -15,6 +15,7 @@ from fluxfarm.cli.predict import predict
 from fluxfarm.cli.secrets import secrets
 from fluxfarm.cli.settings import settings
 from fluxfarm.cli.status import status
+from fluxfarm.cli.tenants import audit, tenants
 from fluxfarm.cli.up import up
 from fluxfarm.cli.worker import worker
 from fluxfarm.errors import FluxfarmError
@@ -41,7 +42,9 @@ for command in (
     worker,
     join_token,
     predict,
+    tenants,
     keys,
+    audit,
     models,
     status,
     doctor,

@@ -20,6 +20,11 @@ def input_key(tenant: UUID | str, file: UUID | str, extension: str) -> str:
     return checked_key(f"tenants/{tenant}/files/{file}.{extension}")
 
 
+def tenant_prefix(tenant: UUID | str) -> str:
+    """What the keys of everything a tenant owns start with."""
+    return f"tenants/{tenant}/"
+
+
 def prediction_prefix(tenant: UUID | str, prediction: UUID | str) -> str:
     """What the keys of all outputs of a prediction start with, those of lost attempts included."""
     return f"tenants/{tenant}/predictions/{prediction}/"

@@ -11,12 +11,12 @@ from sqlalchemy import text
 
 from fluxfarm import keys, lookup, tenants
 from fluxfarm.database import Database
-from fluxfarm.keys import DEFAULT_SCOPES, IssuedKey, KeyLimits
+from fluxfarm.keys import DEFAULT_SCOPES, IssuedKey
 from fluxfarm.local.postgres import PrivatePostgres
 from fluxfarm.queue import redis_client
 from fluxfarm.settings import Settings
 from tests.api import Api, Client, Description, running, serving, until
-from tests.conftest import TABLES
+from tests.conftest import TABLES, apart
 
 PROXY = "127.0.0.9"
 """The one address whose X-Forwarded-* headers are believed."""
@@ -42,6 +42,18 @@ NewClient = Callable[..., Client]
 
 
 @pytest.fixture(scope="session")
+def settings(settings: Settings, postgres: PrivatePostgres) -> Settings:
+    return apart(settings, postgres, "contract", 2)
+
+
+@pytest.fixture(scope="session")
+def shared_database(settings: Settings) -> Iterator[Database]:
+    database = Database(settings.require_database_url(), pool_size=50)
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="session")
 def farm(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """The settings of the session's processes: a model with a worker, and one that has none."""
     catalog = tmp_path_factory.mktemp("catalog") / "catalog.toml"
@@ -56,9 +68,9 @@ def farm(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Settin
 
 
 @pytest.fixture
-def database(shared_database: Database, postgres: PrivatePostgres) -> Database:
+def database(shared_database: Database, settings: Settings) -> Database:
     """The migrated database, emptied while a worker looks into it."""
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
+    with psycopg.connect(str(settings.database_url), autocommit=True) as connection:
         connection.execute("SET lock_timeout = '100ms'")
 
         def emptied() -> bool:
@@ -126,8 +138,8 @@ def new_key(database: Database) -> Callable[..., IssuedKey]:
         with database.session_scope() as session:
             count = session.execute(text("SELECT count(*) FROM tenants")).scalar_one()
             name = tenant or f"tenant {count}"
-            tenants.ensure(session, name)
-            return keys.issue(session, tenant=name, name="test", scopes=scopes, limits=KeyLimits(**limits))
+            tenants.ensure(session, name, by="test")
+            return keys.issue(session, tenant=name, settings={"scopes": list(scopes), **limits}, by="test")
 
     return issue
 

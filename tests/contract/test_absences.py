@@ -99,7 +99,7 @@ def test_without_postgres_it_says_so(without_postgres: str, described: Descripti
 def _checked(key: str) -> str:
     """The key with the checksum that a key of ours has."""
     body = key.rpartition("_")[0]
-    code = "import sys; from fluxfarm.keys import _check; print(_check(sys.argv[1]))"
+    code = "import sys; from fluxfarm.credentials import _check; print(_check(sys.argv[1]))"
     return f"{body}_{subprocess.check_output([sys.executable, '-c', code, body], cwd=ROOT, text=True).strip()}"
 
 

@@ -83,7 +83,7 @@ def test_a_revoked_key_ends_within_five_seconds(
     with Client(api.url, described, issued.key) as client:
         prediction = client.create("unserved")
         with database.session_scope() as session:
-            keys.revoke(session, issued.id)
+            keys.revoke(session, issued.id, by="test")
         revoked_at = time.monotonic()
         assert client.try_create("unserved").status_code == 401, "a create looks at the row itself"
         until(lambda: client.get(f"/v1/prediction/{prediction}").status_code == 401, lambda: "still valid")

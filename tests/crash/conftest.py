@@ -15,20 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from PIL import Image
 from sqlalchemy import text
 
 from fluxfarm import admission, keys, lifecycle, lookup, tenants
+from fluxfarm.admission import Rules
 from fluxfarm.catalog import Catalog, load_catalog
 from fluxfarm.database import Database
-from fluxfarm.keys import Caller, KeyLimits
+from fluxfarm.keys import Caller
 from fluxfarm.local.postgres import PrivatePostgres
 from fluxfarm.queue import TokenQueue
 from fluxfarm.settings import Settings
 from fluxfarm.storage import LocalStore, input_key, open_store, prediction_prefix
-from tests.conftest import TABLES
+from tests.conftest import apart
 from tests.farm import create, request
 from tests.processes import Process, Processes, catalogue, wait_until
 from worker.maintenance import Maintenance, Stopping, loop
@@ -65,7 +65,7 @@ class Farm:
         asked = request(self.caller, self.catalog.model(slug), prompt=prompt)
         plan = dataclasses.replace(asked.plan, image_key=key)
         with self.database.session_scope() as session:
-            admission.admit(session, dataclasses.replace(asked, plan=plan), max_queued=1_000_000)
+            admission.admit(session, dataclasses.replace(asked, plan=plan), Rules(max_queued=1_000_000))
         return asked.id
 
     def ready_worker(self, slug: str, **settings: str) -> Process:
@@ -147,15 +147,20 @@ class Farm:
             assert lookup.slot_drift(session) == []
 
 
-@pytest.fixture(scope="package")
-def farm(
-    settings: Settings,
-    shared_database: Database,
-    postgres: PrivatePostgres,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Farm]:
-    with psycopg.connect(postgres.url, autocommit=True) as connection:
-        connection.execute(f"TRUNCATE {TABLES} CASCADE")
+@pytest.fixture(scope="session")
+def settings(settings: Settings, postgres: PrivatePostgres) -> Settings:
+    return apart(settings, postgres, "crash", 4)
+
+
+@pytest.fixture(scope="session")
+def shared_database(settings: Settings) -> Iterator[Database]:
+    database = Database(settings.require_database_url(), pool_size=50)
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def farm(settings: Settings, shared_database: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     directory = tmp_path_factory.mktemp("crash")
     settings = dataclasses.replace(
         settings,
@@ -168,7 +173,7 @@ def farm(
     )
     environment = {
         "VILLAINS": str(directory),
-        "FLUXFARM_DATABASE_URL": postgres.url,
+        "FLUXFARM_DATABASE_URL": str(settings.database_url),
         "FLUXFARM_REDIS_URL": settings.require_redis_url(),
         "FLUXFARM_DATA_DIR": str(settings.data_dir),
         "FLUXFARM_CATALOG": str(settings.catalog),
@@ -201,7 +206,7 @@ def farm(
             sweeper.join()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def shared(farm: Farm) -> tuple[str, Process]:
     """A model and a worker for tests that leave it well."""
     slug = farm.new_model()
@@ -210,8 +215,8 @@ def shared(farm: Farm) -> tuple[str, Process]:
 
 def _caller(database: Database) -> Caller:
     with database.session_scope() as session:
-        tenants.ensure(session, "crash")
-        limits = KeyLimits(creates_per_minute=1_000_000, max_active=1_000_000)
-        issued = keys.issue(session, tenant="crash", name="crash", limits=limits)
+        tenants.ensure(session, "crash", by="test")
+        limits = {"creates_per_minute": 1_000_000, "max_active": 1_000_000}
+        issued = keys.issue(session, tenant="crash", settings=limits, by="test")
     with database.session_scope() as session:
         return keys.authenticate(session, issued.key)

@@ -40,7 +40,7 @@ def begun_by_token(farm: Farm, slug: str, name: str) -> tuple[Process, uuid.UUID
 def begun_by_idle_look(farm: Farm, slug: str, name: str) -> tuple[Process, uuid.UUID]:
     """A worker whose idle thread renders, while a token's task waits for the device."""
     # A database of its own in Redis: the maintenance loop puts no token there.
-    redis_url = farm.settings.require_redis_url().removesuffix("/0") + "/1"
+    redis_url = farm.settings.require_redis_url().rpartition("/")[0] + "/5"
     worker = farm.ready_worker(slug, redis_url=redis_url)
     prediction = farm.create(slug, f"slow {name}")
     farm.wait_for_event(name, "picture 0")

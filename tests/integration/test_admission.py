@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from fluxfarm import keys, lifecycle, lookup
+from fluxfarm.admission import Rules
 from fluxfarm.catalog import Model
 from fluxfarm.database import Database
 from fluxfarm.errors import (
@@ -129,11 +130,11 @@ def test_limits_of_the_tenant_stand_above_those_of_its_keys(
 
 def test_a_full_queue_refuses_its_tenant_alone(database: Database, flux_dev: Model, new_caller: NewCaller) -> None:
     greedy, modest = new_caller(), new_caller()
-    create(database, greedy, flux_dev, max_queued=2)
-    create(database, greedy, flux_dev, max_queued=2)
+    create(database, greedy, flux_dev, rules=Rules(max_queued=2))
+    create(database, greedy, flux_dev, rules=Rules(max_queued=2))
     with pytest.raises(QueueFull):
-        create(database, greedy, flux_dev, max_queued=2)
-    create(database, modest, flux_dev, max_queued=2)
+        create(database, greedy, flux_dev, rules=Rules(max_queued=2))
+    create(database, modest, flux_dev, rules=Rules(max_queued=2))
     assert scalar(database, "SELECT count(*) FROM predictions") == 3
 
 
@@ -158,7 +159,7 @@ def test_a_key_that_ended_since_its_look_up_creates_nothing(
 
 def test_keys_are_told_apart_and_end(database: Database, caller: Caller) -> None:
     with database.session_scope() as session:
-        issued = keys.issue(session, tenant=keys.every(session)[0].tenant, name="second")
+        issued = keys.issue(session, tenant=keys.every(session)[0].tenant, settings={"name": "second"}, by="test")
     with database.session_scope() as session:
         assert keys.authenticate(session, issued.key).key_id == issued.id
         stored = session.execute(text("SELECT string_agg(k::text, '') FROM api_keys k")).scalar_one()
@@ -174,6 +175,6 @@ def test_keys_are_told_apart_and_end(database: Database, caller: Caller) -> None
         with pytest.raises(Unauthenticated), database.session_scope() as session:
             keys.authenticate(session, wrong)
     with database.session_scope() as session:
-        keys.revoke(session, issued.id)
+        keys.revoke(session, issued.id, by="test")
     with pytest.raises(Unauthenticated, match="revoked"), database.session_scope() as session:
         keys.authenticate(session, issued.key)

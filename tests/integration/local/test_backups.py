@@ -36,8 +36,8 @@ def draw_something(url: str, model: Model) -> str:
     """A prediction of a new tenant; the tenant's key."""
     database = Database(with_driver(url))
     with database.session_scope() as session:
-        tenants.ensure(session, "studio")
-        key = keys.issue(session, tenant="studio", name="backup").key
+        tenants.ensure(session, "studio", by="test")
+        key = keys.issue(session, tenant="studio", settings={}, by="test").key
         caller = keys.authenticate(session, key)
     create(database, caller, model)
     database.close()
