@@ -8,6 +8,7 @@ from api.admin import admin
 from api.docs import docs
 from api.doors import eachlabs
 from api.files import files
+from api.front import front
 from api.health import health
 from api.proxies import TrustedProxies
 from api.services import NAME, build_services
@@ -17,7 +18,7 @@ from fluxfarm.settings import Settings
 def create_app(settings: Settings) -> Flask:
     """The API that clients call."""
     app = _application(settings)
-    for blueprint in (eachlabs.door, files, health, docs):
+    for blueprint in (eachlabs.door, files, health, docs, front):
         app.register_blueprint(blueprint)
     return app
 

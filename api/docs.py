@@ -6,7 +6,6 @@ from pathlib import Path
 
 from flask import Blueprint, Response, jsonify, render_template, request
 
-from api.bodiless import bodiless
 from api.codes import ERRORS, FAILURES
 from api.links import absolute
 from api.openapi import document
@@ -19,11 +18,6 @@ STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 POLICY = (
     f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-
-
-@docs.get("/")
-def root() -> Response:
-    return bodiless(302, Location=absolute("/docs"))
 
 
 @docs.get("/openapi.json")

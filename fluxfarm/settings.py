@@ -100,6 +100,11 @@ class Settings:
     trusted_proxies: tuple[Network, ...] = setting(
         networks, "networks whose X-Forwarded-* headers are believed", default=()
     )
+    admin_bind: str | None = setting(
+        text,
+        "host:port on which `fluxfarm up` serves the admin API, for keys with the scope admin; unset: nowhere",
+        default=None,
+    )
     api_workers: int = setting(count, "API processes per machine", default=2)
     log_level: str = setting(
         one_of("debug", "info", "warning", "error"), "least severity that is logged", default="info"

@@ -171,11 +171,12 @@ OPERATIONS = (
         ("rate_limited",),
     ),
     Operation(
-        "getRoot",
+        "getFrontPage",
         "get",
         "/",
-        "The way to the documentation",
-        "Needs no key.",
-        {302: Answer("To `/docs`.", headers=("Location",))},
+        "What runs here, for people",
+        "Needs no key. Models, live workers, what waits, and the way to the documentation.",
+        {200: Answer("One HTML page.", media_types=("text/html",), headers=(*PAGE_HEADERS, *RATE))},
+        ("rate_limited",),
     ),
 )

@@ -100,12 +100,17 @@ def parts(plan: Plan, assignments: Sequence[Assignment] | None = None) -> list[P
     """The API, the maintenance process, and a worker for each model unless others are assigned."""
     if assignments is None:
         assignments = [Assignment(slug, plan.settings.device) for slug in plan.catalog.models]
-    gunicorn = ("-c", "python:api.gunicorn_conf", "api.wsgi:app", "--bind", plan.address.bind)
     return [
-        replace(_python("api", plan.environment, "gunicorn", *gunicorn), wave=DOOR),
+        _http("api", plan, "api.wsgi:app", plan.address.bind),
+        *([_http("admin", plan, "api.admin_wsgi:app", plan.settings.admin_bind)] if plan.settings.admin_bind else []),
         _python("maintenance", plan.environment, "worker.maintenance"),
         *workers(plan.settings, plan.environment, assignments),
     ]
+
+
+def _http(name: str, plan: Plan, app: str, bind: str) -> Part:
+    words = ("-c", "python:api.gunicorn_conf", app, "--bind", bind)
+    return replace(_python(name, plan.environment, "gunicorn", *words), wave=DOOR)
 
 
 def workers(settings: Settings, environment: Mapping[str, str], assignments: Sequence[Assignment]) -> list[Part]:

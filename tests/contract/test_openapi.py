@@ -6,7 +6,6 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-import requests
 from flask import Flask
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
@@ -15,6 +14,7 @@ from api.codes import ERRORS, FAILURES
 from api.docs import docs
 from api.doors import eachlabs
 from api.files import files
+from api.front import front
 from api.health import health
 from fluxfarm import inputs
 from fluxfarm.catalog import load_catalog
@@ -34,7 +34,7 @@ def test_the_document_is_valid(described: Description) -> None:
 
 def test_each_route_is_described_and_each_description_has_a_route(described: Description) -> None:
     app = Flask("api", static_folder=None)
-    for blueprint in (eachlabs.door, files, health, docs):
+    for blueprint in (eachlabs.door, files, health, docs, front):
         app.register_blueprint(blueprint)
     there = {
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
@@ -113,10 +113,15 @@ def test_the_command_of_the_page_works_when_pasted(client: Client, described: De
     assert response.status_code == 200
 
 
-def test_the_root_leads_to_the_page(stranger: Client) -> None:
-    response = stranger.get("/")
-    assert (response.status_code, response.headers["Location"]) == (302, f"{stranger.url}/docs")
-    assert requests.get(stranger.url, timeout=10).headers["Content-Type"] == "text/html; charset=utf-8"
+def test_the_front_page_tells_what_runs_here(client: Client, stranger: Client, worker: None) -> None:
+    for _ in range(3):
+        client.create("unserved")
+    page = stranger.get("/")
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    rows = [re.sub(r"<[^>]+>|\s+", " ", row) for row in re.findall(r"<tr>.*?</tr>", page.text, re.DOTALL)]
+    assert [row.split()[-3:] for row in rows[1:]] == [["1", "0", "0"], ["0", "3", "0"]]
+    assert 'href="docs"' in page.text
+    assert "http" not in re.sub(r"<style>.*?</style>", "", page.text, flags=re.DOTALL).replace("http-equiv", "")
 
 
 def test_a_forged_host_cannot_write_into_the_page(stranger: Client) -> None:
