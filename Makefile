@@ -8,7 +8,7 @@ TORCH_CPU_INDEX ?=
 EXTRAS := worker,local
 
 .DEFAULT_GOAL := help
-.PHONY: help up setup test check format lint types imports dead-code docs clean
+.PHONY: help up setup test bench check format lint types imports dead-code docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,9 @@ setup: $(VENV)/up ## install only
 
 test: $(VENV)/dev ## install, then run the tests
 	$(BIN)/pytest -n 2 --dist loadgroup $(TESTS)
+
+bench: $(VENV)/up ## install, then measure what this machine gives, beside a bare Flask and Celery
+	@$(BIN)/python -m benchmarks.bench $(BENCH)
 
 check: $(VENV)/dev lint types imports dead-code ## everything that must hold: format, lint, types, imports, dead code, tests
 	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-report=xml:coverage.xml

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import cycle
 from typing import Any
 
 POLL_SECONDS = 0.002
@@ -32,8 +33,8 @@ class Load:
     connections: int = 1
     seconds: float = 0.0
     count: int = 0
-    target: str = ""
-    """The id that a `read` asks for."""
+    targets: tuple[str, ...] = ()
+    """The ids that a `read` asks for, one after the other."""
 
 
 @dataclass(slots=True)
@@ -125,7 +126,8 @@ def _create(load: Load, connection: Connection, found: Measured) -> None:
 
 
 def _read(load: Load, connection: Connection, found: Measured) -> None:
-    _until(load, lambda: connection.read(load.target), found.latencies)
+    targets = cycle(load.targets)
+    _until(load, lambda: connection.read(next(targets)), found.latencies)
 
 
 def _cycle(load: Load, connection: Connection, found: Measured) -> None:

@@ -3,7 +3,6 @@
 The rows belong to tenants of equal weight, and were created long enough ago not to count as recent.
 """
 
-import json
 import statistics
 import time
 import uuid
@@ -30,29 +29,41 @@ LEASE_SECONDS = 3600.0
 WORKER = uuid.UUID(int=1)
 CLAIMED = {"worker_id": WORKER, "lease_seconds": LEASE_SECONDS, "may_fetch": True}
 
+# One prediction per tenant was admitted as any other; these are its likenesses, whatever columns a row may have.
 # `seq` follows the tags, as it does where tenants of equal weight send at an equal pace.
 FILL = """
 SET session_replication_role = replica;
 SET synchronous_commit = off;
 SET maintenance_work_mem = '256MB';
-INSERT INTO tenants (id, name) SELECT gen_random_uuid(), 'tenant-' || n FROM generate_series(1, {tenants}) n;
-INSERT INTO api_keys (id, tenant_id, name, secret_sha256, scopes, max_active)
-SELECT 'key-' || name, id, name, '', '{{}}', 2000000000 FROM tenants WHERE name LIKE 'tenant-%';
-INSERT INTO predictions (
-    id, tenant_id, key_id, fair_owner, model, version, start_tag, cost, retention_seconds, request_id, created_at
-)
-SELECT gen_random_uuid(), t.id, 'key-' || t.name, t.id::text, '{model}', '{version}', n / {tenants} * 1000, 1000,
-    86400, 'bench', clock_timestamp() - interval '2 hours' + n * interval '1 ms'
-FROM generate_series(0, {rows} - 1) n
-JOIN (SELECT id, name, row_number() OVER () - 1 AS place FROM tenants WHERE name LIKE 'tenant-%') t
-    ON t.place = n % {tenants};
-INSERT INTO prediction_inputs (prediction_id, input, plan) SELECT id, '{input}', '{plan}' FROM predictions;
+CREATE TEMPORARY TABLE pattern AS SELECT *, row_number() OVER (ORDER BY seq) - 1 AS place FROM predictions;
+CREATE TEMPORARY TABLE asked AS SELECT * FROM prediction_inputs LIMIT 1;
+TRUNCATE predictions CASCADE;
+{drop_indexes};
+INSERT INTO predictions ({columns})
+SELECT {values} FROM generate_series(0, {rows} - 1) n JOIN pattern ON pattern.place = n % {tenants};
+INSERT INTO prediction_inputs (prediction_id, input, plan) SELECT p.id, a.input, a.plan FROM predictions p, asked a;
+{make_indexes};
 UPDATE api_keys SET active = (SELECT count(*) FROM predictions WHERE key_id = api_keys.id);
 UPDATE tenants SET active = (SELECT count(*) FROM predictions WHERE tenant_id = tenants.id);
-INSERT INTO fair_tags (owner, model, last_finish)
-SELECT fair_owner, model, max(start_tag + cost) FROM predictions GROUP BY fair_owner, model;
+UPDATE fair_tags SET last_finish = {rows} / {tenants} * 1000;
 """
-FRONT = "SELECT id, tenant_id FROM predictions WHERE status = 'queued' ORDER BY start_tag, seq OFFSET {} LIMIT 1"
+COLUMNS = """
+SELECT attname FROM pg_attribute
+WHERE attrelid = 'predictions'::regclass AND attnum > 0 AND NOT attisdropped AND attidentity = ''
+"""
+# Dropped and made anew around the fill, which takes a fraction of the time.
+INDEXES = """
+SELECT c.relname, pg_get_indexdef(c.oid) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE i.indrelid = 'predictions'::regclass AND NOT i.indisunique
+"""
+OF_ITS_OWN = {
+    "id": "gen_random_uuid()",
+    "start_tag": f"n / {TENANTS} * 1000",
+    "created_at": "clock_timestamp() - interval '2 hours' + n * interval '1 ms'",
+}
+PLACED = """
+SELECT id, tenant_id FROM predictions WHERE status = 'queued' ORDER BY priority, start_tag, seq OFFSET {} LIMIT 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +85,9 @@ class Queue:
     def __init__(self, settings: Settings, rows: int) -> None:
         self._model = load_catalog(settings).model(noop.SLUG)
         self._database = Database(settings.require_database_url(), pool_size=1)
-        self._caller = _new_caller(self._database)
         self._rows = rows
-        _fill(settings, self._model, rows)
+        _fill(settings, self._database, self._model, rows)
+        self._caller = _new_caller(self._database, "newcomer")
 
     def measure(self, times: int) -> dict[str, Any]:
         """Each cost as a dict of milliseconds; call it once."""
@@ -125,7 +136,7 @@ class Queue:
 
     def _reader(self, place: int) -> Callable[[Session], float]:
         with self._database.session_scope() as session:
-            found = session.execute(text(FRONT.format(place))).one()
+            found = session.execute(text(PLACED.format(place))).one()
 
         def read(session: Session) -> float:
             began = time.perf_counter()
@@ -137,11 +148,11 @@ class Queue:
         return read
 
 
-def _new_caller(database: Database) -> Caller:
+def _new_caller(database: Database, tenant: str) -> Caller:
     limits = {"creates_per_minute": ENDLESS, "reads_per_minute": ENDLESS, "max_active": ENDLESS}
     with database.session_scope() as session:
-        tenants.ensure(session, "newcomer", by="test")
-        issued = keys.issue(session, tenant="newcomer", settings=limits, by="benchmark")
+        tenants.ensure(session, tenant, by="benchmark")
+        issued = keys.issue(session, tenant=tenant, settings={"name": "benchmark", **limits}, by="benchmark")
     with database.session_scope() as session:
         return keys.authenticate(session, issued.key)
 
@@ -154,17 +165,23 @@ def _request(caller: Caller, model: Model) -> admission.Request:
     )
 
 
-def _fill(settings: Settings, model: Model, rows: int) -> None:
-    order = inputs.parse(model, {"prompt": "nothing"})
-    filled = FILL.format(
-        tenants=TENANTS,
-        rows=rows,
-        model=model.slug,
-        version=model.version,
-        input=json.dumps(dict(order.echo)),
-        plan=json.dumps(Plan.of(order, image_key=None).to_json()),
-    )
+def _fill(settings: Settings, database: Database, model: Model, rows: int) -> None:
+    for n in range(TENANTS):
+        asked = _request(_new_caller(database, f"tenant-{n}"), model)
+        with database.session_scope() as session:
+            admission.admit(session, asked, Rules(max_queued=ENDLESS))
     with psycopg.connect(settings.require_database_url().replace("+psycopg", ""), autocommit=True) as connection:
-        connection.execute(filled)
+        names = [row[0] for row in connection.execute(COLUMNS)]
+        indexes: dict[str, str] = dict(connection.execute(INDEXES).fetchall())
+        connection.execute(
+            FILL.format(
+                columns=", ".join(names),
+                values=", ".join(OF_ITS_OWN.get(name, f"pattern.{name}") for name in names),
+                drop_indexes=f"DROP INDEX {', '.join(indexes)}",
+                make_indexes="; ".join(indexes.values()),
+                rows=rows,
+                tenants=TENANTS,
+            )
+        )
         connection.execute("VACUUM ANALYZE")
         connection.execute("CHECKPOINT")

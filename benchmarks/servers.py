@@ -51,11 +51,11 @@ class Service:
 
 
 class Servers:
-    """As a context manager it starts both servers and ends whatever was started."""
+    """As a context manager it starts both servers and ends whatever was started; `tuning` is PostgreSQL's."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, tuning: Mapping[str, str] | None = None) -> None:
         self.directory = directory
-        self._postgres = PrivatePostgres(directory)
+        self._postgres = PrivatePostgres(directory, tuning=tuning)
         self._valkey = PrivateValkey(directory)
         self._guardian = Guardian()
         self.processes: dict[str, int] = {}
