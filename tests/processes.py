@@ -165,6 +165,8 @@ class Proxy:
         self._lock = threading.Lock()
         self._cut = False
         self._betrayed: bytes | None = None
+        self._flows = threading.Event()
+        self._flows.set()
         self._thread = threading.Thread(target=self._accept)
 
     def __enter__(self) -> Self:
@@ -173,6 +175,7 @@ class Proxy:
 
     def __exit__(self, *_: object) -> None:
         self.cut()
+        self._flows.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._thread.join()
@@ -189,6 +192,10 @@ class Proxy:
 
     def mend(self) -> None:
         self._cut = False
+
+    def freeze(self) -> None:
+        """Carry nothing any more, and break nothing."""
+        self._flows.clear()
 
     def lose_answer_to_commit_after(self, words: bytes) -> None:
         """The next transaction with `words` in it is committed, but its client's connection breaks instead."""
@@ -211,9 +218,9 @@ class Proxy:
     def _carry(self, near: socket.socket, far: socket.socket) -> None:
         mute = threading.Event()
         with near, far:
-            back = threading.Thread(target=_pump, args=(far, near, lambda _: mute.is_set()), daemon=True)
+            back = threading.Thread(target=self._pump, args=(far, near, lambda _: mute.is_set()), daemon=True)
             back.start()
-            _pump(near, far, self._listener_for_commit(mute))
+            self._pump(near, far, self._listener_for_commit(mute))
             back.join()
 
     def _listener_for_commit(self, mute: threading.Event) -> Callable[[bytes], bool]:
@@ -229,11 +236,11 @@ class Proxy:
 
         return listen
 
-
-def _pump(source: socket.socket, sink: socket.socket, stop: Callable[[bytes], bool]) -> None:
-    with suppress(OSError):
-        while (data := source.recv(65536)) and not stop(data):
-            sink.sendall(data)
-    for each in (source, sink):
+    def _pump(self, source: socket.socket, sink: socket.socket, stop: Callable[[bytes], bool]) -> None:
         with suppress(OSError):
-            each.shutdown(socket.SHUT_RDWR)
+            while (data := source.recv(65536)) and not stop(data):
+                self._flows.wait()
+                sink.sendall(data)
+        for each in (source, sink):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)

@@ -13,6 +13,7 @@ from fluxfarm.local.valkey import PrivateValkey
 from fluxfarm.storage import LocalStore
 from tests.crash.conftest import Farm
 from tests.processes import Proxy, wait_until
+from tests.servers import rclone_s3
 
 
 class OwnStore:
@@ -88,7 +89,7 @@ def test_a_worker_starts_renders_and_stops_without_redis(farm: Farm) -> None:
 
 def test_what_is_rendered_waits_for_the_store(farm: Farm, own_store: OwnStore) -> None:
     slug = farm.new_model()
-    worker = farm.ready_worker(slug, **own_store.settings)
+    worker = farm.ready_worker(slug, **own_store.settings, step_limit_seconds="0.3")
     own_store.take_away()
     predictions = [farm.create(slug, f"fast stored-late-{n}", num_outputs=2) for n in range(4)]
     worker.wait_for("part is away")
@@ -133,6 +134,20 @@ def test_a_picture_sent_as_data_waits_for_the_store_too(farm: Farm, own_store: O
     own_store.bring_back()
     assert farm.wait_for(prediction, "succeeded").lost == 0
     worker.end()
+
+
+def test_a_worker_whose_store_hangs_is_ended(farm: Farm, tmp_path: Path) -> None:
+    slug = farm.new_model()
+    with rclone_s3(tmp_path) as server, Proxy(int(server.endpoint.rpartition(":")[2])) as proxy:
+        given = {name.removeprefix("FLUXFARM_").lower(): value for name, value in server.environment().items()}
+        given["s3_endpoint_url"] = f"http://127.0.0.1:{proxy.port}"
+        worker = farm.ready_worker(slug, **given, store_limit_seconds="0.2")
+        proxy.freeze()
+        prediction = farm.create(slug, "fast")
+        assert worker.ended() == os.EX_SOFTWARE
+        assert worker.said("most recent call first")
+        wait_until(lambda: farm.row(prediction).lost == 1)
+    farm.cancel(prediction)
 
 
 def test_what_is_stored_waits_for_the_database(farm: Farm, proxy: Proxy) -> None:

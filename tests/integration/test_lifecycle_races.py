@@ -17,6 +17,7 @@ from fluxfarm.keys import Caller
 from fluxfarm.lifecycle import Claimed
 from tests.farm import create
 from tests.integration.test_lifecycle import output
+from tests.processes import wait_until
 
 NewCaller = Callable[..., Caller]
 PLENTY = {"creates_per_minute": 100_000, "max_active": 100_000}
@@ -85,6 +86,33 @@ def test_a_cancel_races_its_claim_and_its_return(database: Database, flux_dev: M
         assert heard == [True]
         assert view is not None
         assert view.status == "cancelled"
+
+
+def test_keys_are_locked_by_id_and_before_their_tenants(
+    database: Database, flux_dev: Model, new_caller: NewCaller
+) -> None:
+    callers = [new_caller("one", **PLENTY) for _ in range(8)]
+    for caller in callers:
+        create(database, caller, flux_dev)
+    first, *others = sorted(caller.key_id for caller in callers)
+    blocked = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    lock = "SELECT FROM {} WHERE id = ANY(:ids) FOR NO KEY UPDATE NOWAIT"
+
+    def end_all() -> None:
+        with database.session_scope() as session:
+            assert lifecycle.fail_withdrawn(session, models=["another"]) == len(callers)
+
+    ending = threading.Thread(target=end_all)
+    with database.session_scope() as session:
+        session.execute(text(lock.format("api_keys")), {"ids": [first]})
+        ending.start()
+        wait_until(lambda: session.execute(blocked).scalar_one() == 1)
+        # It waits for the first key, so it must have locked nothing that comes after it.
+        session.execute(text(lock.format("api_keys")), {"ids": others})
+        session.execute(text(lock.format("tenants")), {"ids": [callers[0].tenant_id]})
+    ending.join()
+    with database.session_scope() as session:
+        assert lookup.slot_drift(session) == []
 
 
 class Storm:

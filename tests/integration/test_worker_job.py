@@ -1,0 +1,116 @@
+"""When a job counts as stuck: past the limit of a stage that some thread is in, and never while it waits for one."""
+
+import io
+import uuid
+from collections.abc import Callable
+
+import pytest
+from PIL import Image
+
+from fluxfarm.catalog import Model
+from fluxfarm.lifecycle import Claimed
+from fluxfarm.plans import Plan
+from fluxfarm.settings import Settings
+from fluxfarm.status import Stage
+from fluxfarm.storage import LocalStore
+from tests.processes import wait_until
+from worker.job import Job, StageLimits, Stopped, StopReason
+from worker.prepare import Preparer
+from worker.watchdog import Watchdog
+
+PLAN = Plan(
+    prompt="a red circle",
+    seeds=(1,),
+    width=None,
+    height=None,
+    megapixels="1",
+    num_inference_steps=4,
+    guidance=3.5,
+    prompt_strength=0.8,
+    output_format="webp",
+    output_quality=80,
+    check_safety=True,
+    image_key="tenants/x/files/x.png",
+)
+NO_TIME, MUCH_TIME = 0.0, 1000.0
+
+NewJob = Callable[..., Job]
+
+
+@pytest.fixture
+def new_job() -> NewJob:
+    def make(*, fetch: float = MUCH_TIME, store: float = MUCH_TIME, must_hand_back: bool = False) -> Job:
+        claimed = Claimed(
+            id=uuid.uuid4(),
+            tenant_id=uuid.uuid4(),
+            model="flux-dev",
+            version="1",
+            attempt=1,
+            claim_id=uuid.uuid4(),
+            cancel_requested=False,
+            request_id="test",
+            traceparent=None,
+            plan=PLAN,
+        )
+        limits = StageLimits(fetch=fetch, device=MUCH_TIME, store=store)
+        return Job(claimed, limits, Watchdog(), must_hand_back=lambda: must_hand_back)
+
+    return make
+
+
+def test_a_claimed_job_that_nobody_takes_up_is_stuck(new_job: NewJob) -> None:
+    wait_until(lambda: new_job(fetch=NO_TIME).stuck_seconds)
+    assert new_job().stuck_seconds == 0
+
+
+def test_a_job_on_the_device_is_not_stuck_and_its_time_there_is_counted(new_job: NewJob) -> None:
+    job = new_job(fetch=NO_TIME)
+    with job.on_device():
+        assert job.stuck_seconds == 0
+        job.stage(Stage.STEP)
+        with job.off_device():
+            before = job.device_seconds
+            assert job.stuck_seconds == 0
+        assert before > 0
+    assert job.device_seconds > before
+    assert job.stuck_seconds == 0
+
+
+def test_a_stage_of_the_finisher_has_a_limit_of_its_own(new_job: NewJob) -> None:
+    job = new_job(store=NO_TIME)
+    with job.on_device():
+        job.afterwards(Stage.STORE)
+        wait_until(lambda: job.stuck_seconds)
+        job.step(0, 1, 4)
+        assert job.stuck_seconds, "that the device advances says nothing of the finisher"
+    job.afterwards(None)
+    assert job.stuck_seconds == 0
+
+
+def test_a_prepared_job_may_wait_for_the_device(new_job: NewJob, store: LocalStore, flux_dev: Model) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(picture, "PNG")
+    store.put(PLAN.image_key or "", picture.getvalue(), "image/png")
+    preparer = Preparer(flux_dev, store, Settings())
+    job = new_job(fetch=NO_TIME)
+    preparer.submit(job)
+    ready = wait_until(lambda: preparer.take(0.1))
+    assert ready.failure is None
+    assert not preparer.busy
+    assert job.stuck_seconds == 0
+
+
+def test_a_job_is_stopped_at_its_next_step(new_job: NewJob) -> None:
+    job = new_job()
+    job.stop = StopReason.CANCELLED
+    with pytest.raises(Stopped):
+        job.step(0, 1, 4)
+    handed = new_job(must_hand_back=True)
+    with pytest.raises(Stopped):
+        handed.check()
+    assert handed.stop is StopReason.HANDED_BACK
+
+
+@pytest.fixture
+def store(tmp_path_factory: pytest.TempPathFactory) -> LocalStore:
+    return LocalStore(tmp_path_factory.mktemp("objects"))
