@@ -91,9 +91,9 @@ def _answer(served: Served) -> Response:
     if request.if_none_match.contains_weak(served.etag):
         return bodiless(304)
     start, end = _range(served)
-    # A HEAD must not open what nobody would read to its end.
-    body = () if request.method == "HEAD" else services().objects.chunks(served.object_key, start, end)
-    response = Response(body, mimetype=served.media_type)
+    # A HEAD reads nothing, but must not promise what is gone.
+    until = start if request.method == "HEAD" else end
+    response = Response(services().objects.chunks(served.object_key, start, until), mimetype=served.media_type)
     if served.size is not None:
         response.content_length = (served.size if end is None else end) - start
         response.headers["Accept-Ranges"] = "bytes"

@@ -155,8 +155,10 @@ def test_a_picture_that_vanished_from_the_store_is_404(client: Client, stranger:
         prediction = client.create("unserved", output_encoding=encoding)
         object_keys = played.succeed(played.claim(), DATA)
         played.store.delete(object_keys)
-        response = stranger.get(client.look(prediction)["output"])
+        link = client.look(prediction)["output"]
+        response = stranger.get(link)
         assert (response.status_code, response.json()["code"]) == (404, "object_missing")
+        assert stranger.ask("HEAD", link).status_code == 404
 
 
 def test_a_store_that_is_away_is_503(client: Client, stranger: Client, url: str, farm: Settings) -> None:

@@ -4,12 +4,18 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+from flask import Request
 from sqlalchemy import text
 
+from api import auth
 from api.auth import WRONG_KEYS_PER_MINUTE
 from fluxfarm import lookup
 from fluxfarm.database import Database
+from fluxfarm.errors import RateLimited, Unauthenticated
 from fluxfarm.keys import IssuedKey
+from fluxfarm.queue import redis_client
+from fluxfarm.ratelimit import RateLimiter
 from fluxfarm.settings import Settings
 from tests.api import Api, Client, Description
 from tests.contract.conftest import MAX_QUEUED, PROXY, NewClient
@@ -121,7 +127,27 @@ def test_wrong_keys_are_limited_per_address(
         assert unlucky.get("/v1/prediction/x").status_code == 429
     with Client(api.url, described, new_key().key, source="127.0.0.2") as elsewhere:
         assert elsewhere.get("/v1/prediction/x").status_code == 404
-    assert client.get("/v1/prediction/x").status_code == 404, "a key known to be right is not shut out"
+    assert client.get("/v1/prediction/x").status_code == 404
+
+
+def test_a_key_that_was_right_is_not_shut_out_by_its_neighbours(
+    new_key: Callable[..., IssuedKey], database: Database, farm: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "REMEMBERED_SECONDS", 0)
+    limiter = RateLimiter(redis_client(farm), processes=1)
+    known = auth.Authenticator(database, limiter)
+    known_key, new = new_key().key, new_key().key
+
+    def ask(key: str) -> None:
+        known.caller(Request({"REMOTE_ADDR": "127.0.0.1", "HTTP_X_API_KEY": key}), scope="read")
+
+    ask(known_key)
+    for _ in range(auth.WRONG_KEYS_PER_MINUTE):
+        with pytest.raises(Unauthenticated):
+            ask(WRONG)
+    with pytest.raises(RateLimited):
+        ask(new)
+    ask(known_key)
 
 
 def test_whom_a_trusted_proxy_names_is_limited_not_the_proxy(api: Api, described: Description) -> None:
