@@ -36,7 +36,7 @@ RETRY_SECONDS = 2
 
 
 def error_body(status: int, message: str, code: str, details: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    return {"status": status, "error": message, "code": code, "details": details or []}
+    return {"status": status, "error": message, "code": code, "details": details or [], "docs": f"/docs#{code}"}
 
 
 def register(app: Flask) -> None:

@@ -222,6 +222,7 @@ ERROR = _object(
         "error": _said(TEXT, "What was wrong, in words."),
         "code": _said({"enum": [*ERRORS]}, "The same for programs."),
         "details": {"type": "array", "items": ref("FieldError")},
+        "docs": _said(TEXT, "Where the code is explained."),
     }
 )
 

@@ -246,5 +246,6 @@ def test_a_proxys_own_answers_are_such_as_the_api_gives(example: str) -> None:
     written = re.findall(r'\{"status".*\}', (ROOT / "deploy" / example).read_text())
     assert len(written) > 2
     for body in map(json.loads, (each.replace("\\'", "'") for each in written)):
-        assert body.keys() == {"status", "error", "code", "details"}
+        assert body.keys() == {"status", "error", "code", "details", "docs"}
+        assert body["docs"] == f"/docs#{body['code']}"
         assert body["status"] == ERRORS[body["code"]][0]
