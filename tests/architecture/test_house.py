@@ -122,3 +122,10 @@ def test_every_error_code_is_documented() -> None:
 @pytest.mark.parametrize("status", Status)
 def test_a_terminal_status_is_one_that_nothing_leaves(status: Status) -> None:
     assert (status in TERMINAL) == (not MOVES[status])
+
+
+def test_the_tests_that_the_threat_model_names_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text())
+    missing = [f"{path}::{name}" for path, name in named if f"def {name}(" not in (ROOT / path).read_text()]
+    assert len(named) > 20
+    assert missing == []

@@ -119,3 +119,35 @@ def test_two_upgrades_at_once_do_no_harm(empty: str, tmp_path: Path) -> None:
         assert [process.ended() for process in both] == [0, 0], [process.log.read_text() for process in both]
     engine.dispose()
     assert current(empty) == schema.head()
+
+
+FIRST_RELEASE = """
+INSERT INTO tenants (id, name, weight) VALUES ('11111111-1111-4111-8111-111111111111', 'studio', 2);
+INSERT INTO api_keys (id, tenant_id, name, secret_sha256, scopes, active)
+VALUES ('key', '11111111-1111-4111-8111-111111111111', 'app', sha256('secret'), '{predict}', 1);
+INSERT INTO predictions (id, tenant_id, key_id, model, version, start_tag, cost, retention_seconds, request_id)
+VALUES ('22222222-2222-4222-8222-222222222222', '11111111-1111-4111-8111-111111111111', 'key', 'flux-dev', '1', 500,
+    1000, 86400, 'r');
+INSERT INTO prediction_inputs (prediction_id, input, plan)
+VALUES ('22222222-2222-4222-8222-222222222222', '{"prompt": "x"}', '{}');
+INSERT INTO fair_tags (tenant_id, model, last_finish) VALUES ('11111111-1111-4111-8111-111111111111', 'flux-dev', 1000);
+"""
+
+
+def test_what_the_first_release_wrote_lives_through_every_upgrade_and_back(empty: str) -> None:
+    config = alembic_config(empty)
+    command.upgrade(config, "0001")
+    with psycopg.connect(empty.replace("+psycopg", "")) as connection:
+        connection.execute(FIRST_RELEASE.encode())
+    command.upgrade(config, "head")
+    kept = "SELECT p.status, p.priority, p.held, p.fair_owner, f.last_finish FROM predictions p, fair_tags f"
+    with psycopg.connect(empty.replace("+psycopg", "")) as connection:
+        owner = "11111111-1111-4111-8111-111111111111"
+        assert connection.execute(kept).fetchall() == [("queued", 0, False, owner, 1000)]
+        connection.execute(
+            b"INSERT INTO fair_tags (owner, model, priority, last_finish) VALUES ('key', 'flux-dev', 1, 5)"
+        )
+    command.downgrade(config, "0001")
+    with psycopg.connect(empty.replace("+psycopg", "")) as connection:
+        assert connection.execute("SELECT tenant_id::text, last_finish FROM fair_tags").fetchall() == [(owner, 1000)]
+        assert connection.execute("SELECT start_tag FROM predictions").fetchall() == [(500,)]
