@@ -73,7 +73,7 @@ def test_a_worker_whose_weights_are_broken_says_so_and_ends(farm: Farm) -> None:
 
 def test_a_zombie_cannot_write(farm: Farm) -> None:
     slug = farm.new_model()
-    zombie = farm.ready_worker(slug)
+    zombie = farm.ready_worker(slug, step_limit_seconds="60")  # else the watchdog may end it when it wakes
     prediction = farm.create(slug, "slow zombie", num_outputs=2)
     farm.open_gate("zombie")
     wait_until(lambda: len(farm.stored(prediction)) == 1)
@@ -89,6 +89,27 @@ def test_a_zombie_cannot_write(farm: Farm) -> None:
     assert farm.row(prediction) == ended
     assert ended.attempt == 2
     farm.assert_ended_once(prediction, pictures=2)
+    other.end()
+
+
+def test_a_zombie_stops_at_its_next_step(farm: Farm) -> None:
+    slug = farm.new_model()
+    zombie = farm.ready_worker(slug, step_limit_seconds="60")  # else the watchdog may end it when it wakes
+    prediction = farm.create(slug, "slow undead", num_outputs=2)
+    farm.open_gate("undead")
+    wait_until(lambda: len(farm.stored(prediction)) == 1)
+    zombie.signal(signal.SIGSTOP)
+    farm.expire_lease(prediction)
+    other = farm.ready_worker(slug)
+    wait_until(lambda: len(farm.stored(prediction)) == 2)
+    zombie.signal(signal.SIGCONT)
+    # It learns of its loss from a renewal, and takes its picture away again.
+    wait_until(lambda: len(farm.stored(prediction)) == 1)
+    farm.open_gate("undead", first=1)
+    farm.wait_for(prediction, "succeeded")
+    farm.assert_ended_once(prediction, pictures=2)
+    assert farm.events("undead").count("done") == 1
+    zombie.end()
     other.end()
 
 

@@ -91,7 +91,7 @@ def test_what_is_rendered_waits_for_the_store(farm: Farm, own_store: OwnStore) -
     slug = farm.new_model()
     worker = farm.ready_worker(slug, **own_store.settings, step_limit_seconds="0.3")
     own_store.take_away()
-    predictions = [farm.create(slug, f"fast stored-late-{n}", num_outputs=2) for n in range(4)]
+    predictions = [farm.create(slug, f"fast stored-late-{n}", num_outputs=4) for n in range(3)]
     worker.wait_for("part is away")
     # More than the finisher's queue holds, and for longer than a lease and the watchdog's patience.
     wait_for_a_lease_time(farm, predictions[0])
@@ -100,9 +100,9 @@ def test_what_is_rendered_waits_for_the_store(farm: Farm, own_store: OwnStore) -
         row = farm.wait_for(prediction, "succeeded")
         assert (row.attempt, row.lost) == (1, 0)
         assert farm.events(f"stored-late-{n}").count("begin") == 1
-        assert len(farm.outputs(prediction)) == 2
+        assert len(farm.outputs(prediction)) == 4
     assert worker.said("part is back")
-    assert len(list(own_store.behind.keys(""))) == 8
+    assert len(list(own_store.behind.keys(""))) == 12
     worker.end()
 
 
