@@ -5,10 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The index that holds torch's CPU build, used where no NVIDIA device is found. Without it pip's own index decides.
 TORCH_CPU_INDEX ?=
-EXTRAS := worker,local
+
+# torch comes in several builds, each with hashes of its own: it is pinned by version alone.
+LOCK := $(VENV)/lock/bin/pip-compile --generate-hashes --strip-extras --no-annotate --no-header --no-emit-index-url \
+	--no-emit-find-links --unsafe-package torch --unsafe-package setuptools -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help up setup test bench check format lint types imports dead-code docs clean
+.PHONY: help up setup test bench check format lint types imports dead-code audit lock docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -24,7 +27,7 @@ test: $(VENV)/dev ## install, then run the tests
 bench: $(VENV)/up ## install, then measure what this machine gives, beside a bare Flask and Celery
 	@$(BIN)/python -m benchmarks.bench $(BENCH)
 
-check: $(VENV)/dev lint types imports dead-code ## everything that must hold: format, lint, types, imports, dead code, tests
+check: $(VENV)/dev lint types imports dead-code audit ## everything that must hold: format, lint, types, imports, audit, tests
 	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-report=xml:coverage.xml
 
 format: $(VENV)/dev ## put the code into its form
@@ -43,6 +46,18 @@ imports: $(VENV)/dev
 
 dead-code: $(VENV)/dev
 	$(BIN)/vulture
+
+audit: $(VENV)/dev
+	@report=$$($(BIN)/pip-audit --progress-spinner off --disable-pip --no-deps -r requirements/run.txt 2>&1) || { echo "$$report"; \
+		echo "$$report" | grep -q 'ConnectionError\|ServiceError' || exit 1; echo "NOT AUDITED: advisories cannot be reached"; }; \
+	skipped=$$(echo "$$report" | grep -c 'could not be audited'); \
+	[ "$$skipped" = 0 ] || echo "NOT AUDITED: $$skipped packages, of which this index has no advisories"
+	$(BIN)/cyclonedx-py requirements --output-reproducible -o sbom.json requirements/run.txt
+
+lock: $(VENV)/dev ## pin every dependency with its hashes anew, within constraints.txt
+	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install -q -c constraints.txt pip-tools
+	$(LOCK) --extra worker --extra local -o requirements/run.txt pyproject.toml
+	$(LOCK) --extra worker --extra local --extra dev -o requirements/dev.txt pyproject.toml
 
 docs: $(VENV)/up ## write docs/settings.md anew from the settings themselves
 	$(BIN)/fluxfarm settings --markdown > docs/settings.md
@@ -63,12 +78,13 @@ $(VENV)/torch: constraints.txt $(VENV)/python-ready
 	$(BIN)/pip install --progress-bar on -c constraints.txt $$index $$pin
 	@touch $@
 
-$(VENV)/up: pyproject.toml $(VENV)/torch
+$(VENV)/up: pyproject.toml requirements/run.txt $(VENV)/torch
 	@echo "installing fluxfarm and what it needs"
-	@$(BIN)/pip install -q -c constraints.txt -e '.[$(EXTRAS)]'
+	@$(BIN)/pip install -q --no-deps --require-hashes -r requirements/run.txt
+	@$(BIN)/pip install -q --no-deps -e .
 	@touch $@
 
-$(VENV)/dev: $(VENV)/up
+$(VENV)/dev: requirements/dev.txt $(VENV)/up
 	@echo "installing the tools for tests and checks"
-	@$(BIN)/pip install -q -c constraints.txt -e '.[$(EXTRAS),dev]'
+	@$(BIN)/pip install -q --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@
