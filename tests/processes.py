@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from fluxfarm.local.guardian import Guardian
+from fluxfarm.local.spawn import spawn
+
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_SECONDS = 20.0
 
@@ -98,18 +101,20 @@ def _parsed(line: str) -> dict[str, Any]:
 
 @dataclass
 class Processes:
-    """Starts processes with one environment; as a context manager it leaves none behind."""
+    """Starts processes with one environment; as a context manager it leaves none behind, even when it is killed."""
 
     directory: Path
     environment: dict[str, str]
     _all: list[Process] = field(default_factory=list)
 
     def __enter__(self) -> Self:
+        self._guardian = Guardian()
         return self
 
     def __exit__(self, *_: object) -> None:
         for process in self._all:
             process.end()
+        self._guardian.dismiss()
 
     def start(self, *words: str, **settings: str) -> Process:
         """`python -m …`; settings by their names in small letters."""
@@ -117,14 +122,12 @@ class Processes:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUXFARM_")}
         log = self.directory / f"log-{len(self._all)}-{uuid.uuid4().hex[:6]}"
         with log.open("wb") as output:
-            child = subprocess.Popen(
+            child = spawn(
                 [sys.executable, "-m", *words],
-                cwd=ROOT,
-                env={**kept, **self.environment, **told},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
+                environment={**kept, "PYTHONPATH": str(ROOT), **self.environment, **told},
+                stop_signal=signal.SIGKILL,
+                guardian=self._guardian,
+                output=output,
             )
         process = Process(child, log)
         self._all.append(process)
