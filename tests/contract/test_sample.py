@@ -111,6 +111,8 @@ def proxy() -> Iterator[Proxy]:
     with Proxy(("127.0.0.1", 0), Forward) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
