@@ -87,12 +87,11 @@ def _latency(what: str, pair: Mapping[str, Any], at_most: float | None = None) -
 def _work(found: Mapping[str, Any]) -> list[Row]:
     commits, device = found["commits_per_job"], found["device"]["median milliseconds"]
     made = [
-        # Signs of life and the like go on beside the jobs; they are the hundredths.
         Row("commits that write, per job", f"{commits:.2f}", "0", "", "≤ 3", round(commits, 1) <= 3),
         Row("device's thread outside the model, per job", f"{device:.2f} ms", "", "", "≤ 5 ms", device <= 5),
     ]
     if (every := found["transactions_per_job"]) is not None:
-        made.append(Row("transactions per job that nobody polls for", f"{every:.2f}", "0"))
+        made.append(Row("transactions per job, those of idle threads and all included", f"{every:.2f}", "0"))
     return made
 
 
