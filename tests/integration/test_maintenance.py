@@ -28,6 +28,8 @@ from worker.maintenance import Maintenance, Stopping, loop
 
 Make = Callable[..., Maintenance]
 
+pytestmark = pytest.mark.usefixtures("clean_redis")
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> LocalStore:
@@ -35,7 +37,7 @@ def store(tmp_path: Path) -> LocalStore:
 
 
 @pytest.fixture
-def maintenance(database: Database, settings: Settings, store: LocalStore, flux_dev: Model, clean_redis: None) -> Make:
+def maintenance(database: Database, settings: Settings, store: LocalStore, flux_dev: Model) -> Make:
     """Make one whose leases are short, so that it soon takes back what ran out."""
 
     def make(database: Database = database, **changes: Any) -> Maintenance:

@@ -12,7 +12,8 @@ from fluxfarm.queue import PUBLISH_SECONDS, TASK, TokenQueue, celery_app, queue_
 from fluxfarm.settings import Settings
 
 
-def test_a_token_names_its_model_and_nothing_else(settings: Settings, clean_redis: None) -> None:
+@pytest.mark.usefixtures("clean_redis")
+def test_a_token_names_its_model_and_nothing_else(settings: Settings) -> None:
     tokens = TokenQueue(settings)
     assert tokens.put("flux-dev", copies=2)
     assert tokens.waiting("flux-dev") == 2

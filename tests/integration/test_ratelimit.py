@@ -22,9 +22,11 @@ from fluxfarm.settings import Settings
 
 LIMIT = 10
 
+pytestmark = pytest.mark.usefixtures("clean_redis")
+
 
 @pytest.fixture
-def client(settings: Settings, clean_redis: None) -> Iterator[redis.Redis]:
+def client(settings: Settings) -> Iterator[redis.Redis]:
     client = redis_client(settings)
     yield client
     client.close()
