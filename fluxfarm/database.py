@@ -1,13 +1,14 @@
 """The engine and `session_scope`: the only place that commits, and where a database that is away gets its error."""
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from sqlalchemy import Engine, create_engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -17,6 +18,8 @@ log = logging.getLogger("fluxfarm")
 
 # A transaction here is a few milliseconds; whatever takes longer is stuck and must not hold locks.
 LIMITS = "-c statement_timeout=10s -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s"
+
+PING_AFTER_SECONDS = 1.0
 
 
 class Database:
@@ -37,11 +40,14 @@ class Database:
             pool_size=pool_size,
             max_overflow=0,
             pool_timeout=3,
-            pool_pre_ping=True,
+            pool_use_lifo=True,
             # What callers sent must not get into logs by way of an error's text.
             hide_parameters=True,
             connect_args=connect_args,
         )
+        event.listen(self.engine, "checkin", _note_use)
+        event.listen(self.engine, "checkout", self._ping_if_idle)
+        self._reads = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def session_scope(self) -> Iterator[Session]:
@@ -59,6 +65,26 @@ class Database:
             for event, fields in session.info.get("changes", ()):
                 log.info(event, extra={"fields": fields})
 
+    @contextmanager
+    def read_scope(self) -> Iterator[Connection]:
+        """Statements that only read, each for itself: without BEGIN and COMMIT they are a third of the round trips.
+
+        Raises:
+            Unavailable: as `session_scope` does.
+
+        """
+        with _translated(), self._reads.connect() as connection:
+            yield connection
+
+    def _ping_if_idle(self, connection: Any, record: Any, _: Any) -> None:
+        """One that was used a moment ago is alive; asking each time would double the cost of a small read."""
+        if time.monotonic() - record.info.get("used", 0.0) < PING_AFTER_SECONDS:
+            return
+        try:
+            self.engine.dialect.do_ping(connection)
+        except self.engine.dialect.loaded_dbapi.Error as error:
+            raise DisconnectionError from error
+
     def close(self) -> None:
         self.engine.dispose()
 
@@ -66,6 +92,11 @@ class Database:
 def announce_change(session: Session, event: str, **fields: Any) -> None:
     """Log one change of status once the session's transaction has committed."""
     session.info.setdefault("changes", []).append((event, fields))
+
+
+def _note_use(_: Any, record: Any) -> None:
+    if record is not None:
+        record.info["used"] = time.monotonic()
 
 
 @contextmanager

@@ -7,32 +7,57 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.orm import Session
 
 from fluxfarm.outcomes import Progress, Result, StoredOutput
 from fluxfarm.plans import Plan
 from fluxfarm.status import Stage, Status
-from fluxfarm.tables import Lease, Output, Prediction, PredictionInput, PredictionResult
+from fluxfarm.tables import Output, Prediction, PredictionInput
 
 POSITION_BOUND = 1000
 """Places in the queue are counted up to here; further back, the position is a lower bound."""
 
 LIVE_WORKER_SECONDS = 15
 
-AHEAD = text("""
-SELECT count(*) AS n, coalesce(sum(cost), 0)::float AS cost FROM (
-    SELECT q.cost FROM predictions q
-    WHERE q.model = :model AND q.version = :version AND q.status = 'queued' AND NOT q.held
-      AND (q.priority, q.start_tag, q.seq) < (:priority, :start_tag, :seq)
-    ORDER BY q.priority, q.start_tag, q.seq
-    LIMIT :bound
-) AS ahead
-""")
+OUTPUT_FIELDS = tuple(field.name for field in dataclasses.fields(StoredOutput))
 
-RUNNING = text("""
-SELECT coalesce(sum(p.cost), 0)::float / 2 AS cost
-FROM leases l JOIN predictions p ON p.id = l.prediction_id WHERE p.model = :model
+# One statement, since a round trip costs more than all that it asks. What is ahead of it is looked at only while it
+# waits; its pictures only once it has some.
+ONE = text("""
+SELECT
+    p.id, p.tenant_id, p.model, p.version, p.status, p.cancel_requested, p.revision, p.cost,
+    p.created_at, p.started_at, p.completed_at, p.expires_at, clock_timestamp() AS now,
+    i.input, i.plan,
+    r.prediction_id IS NOT NULL AS ended, r.error_code, r.error_message, r.device_microseconds, r.notices,
+    l.stage, l.picture, l.step, l.steps, l.picture_seconds,
+    ahead.n AS ahead, ahead.cost AS ahead_cost, running.cost AS running_cost, live.n AS workers, o.outputs
+FROM predictions p
+JOIN prediction_inputs i ON i.prediction_id = p.id
+LEFT JOIN prediction_results r ON r.prediction_id = p.id
+LEFT JOIN leases l ON l.prediction_id = p.id
+CROSS JOIN LATERAL (
+    SELECT count(*) AS n, coalesce(sum(cost), 0)::float AS cost FROM (
+        SELECT q.cost FROM predictions q
+        WHERE p.status = 'queued' AND q.model = p.model AND q.version = p.version AND q.status = 'queued' AND NOT q.held
+          AND (q.priority, q.start_tag, q.seq) < (p.priority, p.start_tag, p.seq)
+        ORDER BY q.priority, q.start_tag, q.seq
+        LIMIT :bound
+    ) AS q
+) AS ahead
+CROSS JOIN LATERAL (
+    SELECT coalesce(sum(q.cost), 0)::float / 2 AS cost
+    FROM leases h JOIN predictions q ON q.id = h.prediction_id WHERE p.status = 'queued' AND q.model = p.model
+) AS running
+CROSS JOIN LATERAL (
+    SELECT count(*) AS n FROM workers w
+    WHERE p.status = 'queued' AND w.model = p.model AND w.seen_at > clock_timestamp() - :seconds * interval '1 s'
+) AS live
+CROSS JOIN LATERAL (
+    SELECT json_agg(o ORDER BY o.position) AS outputs FROM outputs o
+    WHERE p.status = 'succeeded' AND o.prediction_id = p.id
+) AS o
+WHERE p.id = :id AND p.tenant_id = :tenant_id AND (p.expires_at IS NULL OR p.expires_at > clock_timestamp())
 """)
 
 LIVE_WORKERS = text("""
@@ -93,69 +118,57 @@ class PredictionView:
     outputs: Sequence[StoredOutput]
 
 
-def prediction(session: Session, prediction_id: uuid.UUID, tenant_id: uuid.UUID) -> PredictionView | None:
+def prediction(
+    connection: Session | Connection, prediction_id: uuid.UUID, tenant_id: uuid.UUID
+) -> PredictionView | None:
     """A tenant's prediction that has not expired; None for unknown and foreign ids alike."""
-    now = func.clock_timestamp()
-    row = session.execute(
-        select(Prediction, PredictionInput, PredictionResult, Lease, now.label("now"))
-        .join(PredictionInput, PredictionInput.prediction_id == Prediction.id)
-        .outerjoin(PredictionResult, PredictionResult.prediction_id == Prediction.id)
-        .outerjoin(Lease, Lease.prediction_id == Prediction.id)
-        .where(Prediction.id == prediction_id, Prediction.tenant_id == tenant_id)
-        .where(Prediction.expires_at.is_(None) | (Prediction.expires_at > now))
-    ).one_or_none()
+    which = {"id": prediction_id, "tenant_id": tenant_id, "bound": POSITION_BOUND, "seconds": LIVE_WORKER_SECONDS}
+    row = connection.execute(ONE, which).one_or_none()
     if row is None:
         return None
-    found, asked, result, lease, now_at = row
-    status = Status(found.status)
+    status = Status(row.status)
     return PredictionView(
-        id=found.id,
-        tenant_id=found.tenant_id,
-        model=found.model,
-        version=found.version,
+        id=row.id,
+        tenant_id=row.tenant_id,
+        model=row.model,
+        version=row.version,
         status=status,
-        canceling=found.cancel_requested and status is Status.PROCESSING,
-        revision=found.revision,
-        created_at=found.created_at,
-        started_at=found.started_at,
-        completed_at=found.completed_at,
-        expires_at=found.expires_at,
-        now=now_at,
-        cost_seconds=found.cost / 1e6,
-        input=asked.input,
-        plan=Plan.from_json(asked.plan),
-        place=_place(session, found) if status is Status.QUEUED else None,
-        progress=_progress(lease) if lease else None,
-        result=_result(result) if result else None,
-        outputs=_outputs(session, found.id) if status is Status.SUCCEEDED else (),
+        canceling=row.cancel_requested and status is Status.PROCESSING,
+        revision=row.revision,
+        created_at=row.created_at,
+        started_at=row.started_at,
+        completed_at=row.completed_at,
+        expires_at=row.expires_at,
+        now=row.now,
+        cost_seconds=row.cost / 1e6,
+        input=row.input,
+        plan=Plan.from_json(row.plan),
+        place=_place(row) if status is Status.QUEUED else None,
+        progress=_progress(row) if row.stage else None,
+        result=_result(row) if row.ended else None,
+        outputs=[_output(each) for each in row.outputs or ()],
     )
 
 
-def _progress(lease: Lease) -> Progress:
-    return Progress(Stage(lease.stage), lease.picture, lease.step, lease.steps, lease.picture_seconds)
-
-
-def _result(row: PredictionResult) -> Result:
-    return Result(row.error_code, row.error_message, row.device_microseconds, tuple(row.notices))
-
-
-def _outputs(session: Session, prediction_id: uuid.UUID) -> list[StoredOutput]:
-    rows = session.scalars(select(Output).where(Output.prediction_id == prediction_id).order_by(Output.position))
-    return [_stored(row) for row in rows]
+def _output(found: Mapping[str, Any]) -> StoredOutput:
+    return StoredOutput(**{name: found[name] for name in OUTPUT_FIELDS})
 
 
 def _stored(row: Output) -> StoredOutput:
-    return StoredOutput(**{field.name: getattr(row, field.name) for field in dataclasses.fields(StoredOutput)})
+    return StoredOutput(**{name: getattr(row, name) for name in OUTPUT_FIELDS})
 
 
-def _place(session: Session, found: Prediction) -> Place:
-    names = ("model", "version", "priority", "start_tag", "seq")
-    where = {name: getattr(found, name) for name in names}
-    ahead = session.execute(AHEAD, {**where, "bound": POSITION_BOUND}).one()
-    running = session.execute(RUNNING, {"model": found.model}).scalar_one()
-    workers = max(1, live_workers(session).get(found.model, 0))
-    eta = (ahead.cost + running) / workers + found.cost
-    return Place(position=ahead.n + 1, eta_seconds=eta / 1e6)
+def _progress(row: Any) -> Progress:
+    return Progress(Stage(row.stage), row.picture, row.step, row.steps, row.picture_seconds)
+
+
+def _result(row: Any) -> Result:
+    return Result(row.error_code, row.error_message, row.device_microseconds, tuple(row.notices))
+
+
+def _place(row: Any) -> Place:
+    eta = (row.ahead_cost + row.running_cost) / max(1, row.workers) + row.cost
+    return Place(position=row.ahead + 1, eta_seconds=eta / 1e6)
 
 
 def output(session: Session, prediction_id: uuid.UUID, position: int) -> tuple[str, StoredOutput] | None:

@@ -17,6 +17,10 @@ from fluxfarm.settings import Settings
 TASK = "fluxfarm.drain"
 QUEUE_PREFIX = "fluxfarm:"
 
+# So many waiting tokens wake whoever is idle; more would only lengthen the list. One that waits after the commit is
+# taken after it, so that whoever takes it sees the row.
+ENOUGH_TOKENS = 16
+
 # A put must never hold up a create: the row is safe, and the maintenance loop puts the token again.
 PUBLISH_SECONDS = 0.5
 
@@ -72,6 +76,8 @@ class TokenQueue:
         """Put tokens for a model, after the commit of what they tell of; False if Redis is away."""
 
         def publish() -> bool:
+            if self._redis.llen(queue_name(model)) >= ENOUGH_TOKENS:
+                return True
             for _ in range(copies):
                 self._app.send_task(TASK, args=[model], queue=queue_name(model), retry=False, ignore_result=True)
             return True

@@ -44,8 +44,8 @@ def create() -> Response:
 def read(prediction: str) -> Response:
     caller = services().authenticator.caller(request, scope="read")
     services().authenticator.count_read(caller)
-    with services().database.session_scope() as session:
-        view = lookup.prediction(session, body.prediction_id(prediction), caller.tenant_id)
+    with services().database.read_scope() as connection:
+        view = lookup.prediction(connection, body.prediction_id(prediction), caller.tenant_id)
     if view is None:
         raise body.unknown_prediction()
     response = jsonify(words.prediction(view))
