@@ -2,6 +2,8 @@
 
 import hashlib
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import IPv6Address, ip_network
 
 from flask import Request
@@ -9,7 +11,7 @@ from flask import Request
 from api import limits
 from api.proxies import address
 from fluxfarm.database import Database
-from fluxfarm.errors import Forbidden, RateLimited, Unauthenticated
+from fluxfarm.errors import FluxfarmError, Forbidden, RateLimited, Unauthenticated
 from fluxfarm.keys import Caller, authenticate
 from fluxfarm.ratelimit import RateLimiter, Taken
 
@@ -35,6 +37,7 @@ class Authenticator:
         self._database = database
         self._limiter = limiter
         self._remembered: dict[bytes, tuple[Caller, float]] = {}
+        self._flooding: dict[str, tuple[Taken, float]] = {}
 
     def caller(self, request: Request, *, scope: str) -> Caller:
         """The caller of this request, who may do what `scope` names.
@@ -57,11 +60,27 @@ class Authenticator:
         message = "The key may read {} times a minute."
         limits.tell(self._counted(f"read:{caller.key_id}", caller.limits.reads_per_minute, message))
 
-    def count_attempt(self, caller: Caller) -> None:
-        """Raises `RateLimited` if the key floods creates, refused ones included."""
+    @contextmanager
+    def counted_refusals(self, caller: Caller) -> Iterator[None]:
+        """Count a create that the block refuses; raises `RateLimited`, before the block, if the key floods those.
+
+        What is admitted is limited by its rows and costs nothing here.
+        """
         limit = REFUSED_CREATES * caller.limits.creates_per_minute
         message = "The key may try to create {} times a minute, refused attempts included."
-        self._counted(f"attempt:{caller.key_id}", limit, message)
+        taken, until = self._flooding.get(caller.key_id, (None, 0.0))
+        if taken is not None and time.monotonic() < until:
+            limits.tell(taken)
+            raise RateLimited(message.format(limit), retry_after=until - time.monotonic())
+        try:
+            yield
+        except FluxfarmError:
+            taken = self._limiter.take(f"refused:{caller.key_id}", limit)
+            if taken.allowed:
+                raise
+            self._flooding[caller.key_id] = (taken, time.monotonic() + taken.reset_seconds)
+            limits.tell(taken)
+            raise RateLimited(message.format(limit), retry_after=taken.reset_seconds) from None
 
     def count_public_read(self, request: Request) -> None:
         """Raises `RateLimited` if this address has asked too often without a key."""

@@ -70,6 +70,7 @@ class Tenant(Table):
     weight: Mapped[float] = mapped_column(server_default="1")
     retention_seconds: Mapped[int] = mapped_column(server_default=str(30 * 24 * 3600))
     active: Mapped[int] = mapped_column(server_default="0")
+    created: Mapped[int] = mapped_column(BigInteger, server_default="0")
     max_active: Mapped[int | None]
     creates_per_minute: Mapped[int | None]
     models: Mapped[list[str] | None]
@@ -94,6 +95,8 @@ class ApiKey(Table):
     reads_per_minute: Mapped[int] = mapped_column(server_default="600")
     max_active: Mapped[int] = mapped_column(server_default="10")
     active: Mapped[int] = mapped_column(server_default="0")
+    created: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """Predictions it ever made."""
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
     last_used_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]
@@ -129,6 +132,9 @@ class Prediction(Table):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id"))
     key_id: Mapped[str] = mapped_column(ForeignKey("api_keys.id"))
+    key_seq: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    """How many its key had made with it; likewise its tenant."""
+    tenant_seq: Mapped[int] = mapped_column(BigInteger, server_default="0")
     model: Mapped[str]
     version: Mapped[str]
     status: Mapped[str] = mapped_column(server_default=Status.QUEUED.value)

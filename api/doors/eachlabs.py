@@ -30,12 +30,13 @@ PRIORITIES = ("normal", "low")
 @door.post("/v1/prediction/")
 def create() -> Response:
     caller = services().authenticator.caller(request, scope="predict")
-    services().authenticator.count_attempt(caller)
-    asked = _asked(body.json_object(request))
-    if asked.order.disable_safety_checker and "safety:off" not in caller.scopes:
-        raise SafetyCheckerRequired("This key may not set input.disable_safety_checker; leave it out or send false.")
-    prediction = uuid.uuid4()
-    limits.tell(_admit(caller, asked, prediction))
+    with services().authenticator.counted_refusals(caller):
+        asked = _asked(body.json_object(request))
+        if asked.order.disable_safety_checker and "safety:off" not in caller.scopes:
+            message = "This key may not set input.disable_safety_checker; leave it out or send false."
+            raise SafetyCheckerRequired(message)
+        prediction = uuid.uuid4()
+        limits.tell(_admit(caller, asked, prediction))
     services().tokens.put(asked.model.slug)
     return jsonify(status="success", message="Prediction created successfully", predictionID=str(prediction))
 

@@ -24,7 +24,7 @@ from tests.api import ROOT, Api, Client, Description
 
 LARGE = b'{"model": "unserved", "input": "' + b"x" * 15_000_000 + b'"}'
 
-INSIDE = {"settings_error", "prediction_failed", "cancelled", "lease_lost", "worker_fault", "limit_reached"}
+INSIDE = {"settings_error", "prediction_failed", "cancelled", "lease_lost", "worker_fault", "limit_reached", "stopped"}
 """Codes that never reach a client as an error answer."""
 
 

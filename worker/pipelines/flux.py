@@ -172,7 +172,7 @@ class _Steps:
         self._watch, self._picture, self._device = watch, picture, device
         self._before: torch.cuda.Event | None = None
 
-    def __call__(self, pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002 - diffusers gives it
+    def __call__(self, pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         if self._device.type == "cuda":
             self._wait_for_step_before()
         self._watch.step(self._picture, index + 1, pipe.num_timesteps)
