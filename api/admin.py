@@ -7,17 +7,28 @@ import dataclasses
 import json
 from typing import Any
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Flask, Response, current_app, request
 
 from api import body
+from api.app import application
+from api.health import health
 from api.services import services
 from fluxfarm import audit, keys, tenants
 from fluxfarm.erasure import erase_tenant
+from fluxfarm.settings import Settings
 from fluxfarm.storage import open_store
 
 admin = Blueprint("admin", __name__)
 
 MOST_ENTRIES = 1000
+
+
+def create_admin_app(settings: Settings) -> Flask:
+    """The API that a host's own systems call, on a port of its own."""
+    app = application(settings)
+    app.register_blueprint(admin, url_prefix="/admin")
+    app.register_blueprint(health)
+    return app
 
 
 @admin.get("/tenants")

@@ -4,7 +4,7 @@ import os
 
 from gevent import monkey
 
-from api.app import create_admin_app
+from api.admin import create_admin_app
 from fluxfarm.settings import Settings
 from fluxfarm.telemetry import configure_logging
 

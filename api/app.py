@@ -4,7 +4,6 @@ from flask import Flask, g, request
 from flask.wrappers import Response
 
 from api import errors, limits, tracing
-from api.admin import admin
 from api.docs import docs
 from api.doors import eachlabs
 from api.files import files
@@ -17,21 +16,14 @@ from fluxfarm.settings import Settings
 
 def create_app(settings: Settings) -> Flask:
     """The API that clients call."""
-    app = _application(settings)
+    app = application(settings)
     for blueprint in (eachlabs.door, files, health, docs, front):
         app.register_blueprint(blueprint)
     return app
 
 
-def create_admin_app(settings: Settings) -> Flask:
-    """The API that a host's own systems call, on a port of its own."""
-    app = _application(settings)
-    app.register_blueprint(admin, url_prefix="/admin")
-    app.register_blueprint(health)
-    return app
-
-
-def _application(settings: Settings) -> Flask:
+def application(settings: Settings) -> Flask:
+    """What every application of ours has, with nothing mounted."""
     app = Flask("api", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
     app.json.sort_keys = False  # type: ignore[attr-defined]

@@ -20,7 +20,7 @@ from fluxfarm import inputs
 from fluxfarm.catalog import load_catalog
 from fluxfarm.errors import FluxfarmError
 from fluxfarm.settings import Settings
-from tests.api import ROOT, Api, Client, Description
+from tests.api import ROOT, Client, Description, serving
 
 LARGE = b'{"model": "unserved", "input": "' + b"x" * 15_000_000 + b'"}'
 
@@ -129,16 +129,17 @@ def test_a_forged_host_cannot_write_into_the_page(stranger: Client) -> None:
     assert "<script" not in page
 
 
-def test_an_api_process_stays_small(api: Api, client: Client) -> None:
-    client.get("/docs")
-    client.create("unserved")
-    for _ in range(6):
-        # What a body took is given back.
-        client.ask("POST", "/v1/prediction", data=LARGE, headers={"Content-Type": "application/json"})
-    children = Path(f"/proc/{api.process.pid}/task/{api.process.pid}/children").read_text().split()
-    sizes = [_resident(int(child)) for child in children]
+def test_an_api_process_stays_small(farm: Settings, logs: Path, described: Description, client: Client) -> None:
+    with serving(farm, logs) as own, Client(own.url, described, client.key) as fresh:
+        fresh.get("/docs")
+        fresh.create("unserved")
+        for _ in range(6):
+            # What a body took is given back.
+            fresh.ask("POST", "/v1/prediction", data=LARGE, headers={"Content-Type": "application/json"})
+        children = Path(f"/proc/{own.process.pid}/task/{own.process.pid}/children").read_text().split()
+        sizes = [_resident(int(child)) for child in children]
     assert len(sizes) == 2
-    assert max(sizes) <= 100 * 1024, sizes
+    assert max(sizes) <= 100 * 1000, sizes
 
 
 def _resident(pid: int) -> int:
