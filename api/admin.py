@@ -62,8 +62,9 @@ def change_tenant(name: str) -> Response:
 
 @admin.delete("/tenants/<name>")
 def delete_tenant(name: str) -> Response:
+    actor = _actor()
     # A store of its own: the API's keeps what blocks away from other requests, and there are few of these.
-    erased = erase_tenant(services().database, open_store(services().settings), name, by=_actor())
+    erased = erase_tenant(services().database, open_store(services().settings), name, by=actor)
     return _json(dataclasses.asdict(erased))
 
 

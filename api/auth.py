@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from ipaddress import IPv6Address, ip_network
 
 from flask import Request
+from werkzeug.exceptions import HTTPException
 
 from api import limits
 from api.proxies import address
 from fluxfarm.database import Database
-from fluxfarm.errors import FluxfarmError, Forbidden, RateLimited, Unauthenticated
+from fluxfarm.errors import FluxfarmError, Forbidden, RateLimited, Unauthenticated, Unavailable
 from fluxfarm.keys import Caller, authenticate
 from fluxfarm.ratelimit import RateLimiter, Taken
 
@@ -22,7 +23,7 @@ MOST_REMEMBERED = 10_000
 WRONG_KEYS_PER_MINUTE = 30
 PUBLIC_READS_PER_MINUTE = 600
 REFUSED_CREATES = 10
-"""Attempts to create, refused ones included, per allowed create: else refusals were a free flood."""
+"""Refused creates per allowed one: else refusals were a free flood."""
 
 CUSTOMER_BITS = 64
 """An IPv6 customer has at least this network for itself, and 2^64 addresses in it."""
@@ -67,14 +68,17 @@ class Authenticator:
         What is admitted is limited by its rows and costs nothing here.
         """
         limit = REFUSED_CREATES * caller.limits.creates_per_minute
-        message = "The key may try to create {} times a minute, refused attempts included."
+        message = "The key may have {} creates refused a minute."
         taken, until = self._flooding.get(caller.key_id, (None, 0.0))
         if taken is not None and time.monotonic() < until:
             limits.tell(taken)
             raise RateLimited(message.format(limit), retry_after=until - time.monotonic())
         try:
             yield
-        except FluxfarmError:
+        except Unavailable:
+            # Not the caller's fault, and it is told to come back.
+            raise
+        except (FluxfarmError, HTTPException):
             taken = self._limiter.take(f"refused:{caller.key_id}", limit)
             if taken.allowed:
                 raise

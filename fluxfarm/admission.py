@@ -112,11 +112,16 @@ SELECT count(*) FROM (
 ) AS queued
 """)
 
+# Whether this very transaction wrote the key's row.
+TOOK_SLOT = text("""
+SELECT coalesce(xmin::text = pg_current_xact_id_if_assigned()::xid::text, false) FROM api_keys WHERE id = :key_id
+""")
+
 REFUSED = text("""
 SELECT
     k.revoked_at IS NOT NULL OR coalesce(k.expires_at <= clock_timestamp(), false) AS ended,
     t.suspended_at IS NOT NULL AS suspended,
-    k.active, k.max_active, k.created, t.max_active AS tenant_max_active
+    k.active, k.max_active, k.created, t.active AS tenant_active, t.max_active AS tenant_max_active
 FROM api_keys k JOIN tenants t ON t.id = k.tenant_id WHERE k.id = :key_id
 """)
 
@@ -223,15 +228,17 @@ def _refusal(session: Session, caller: Caller) -> Exception:
         return Unauthenticated("The API key was revoked or has expired.")
     if row.suspended:
         return TenantSuspended("The tenant of this key is suspended; it may not create predictions now.")
-    # The new row is not there to be counted, unlike after an admission.
-    recent = session.execute(RECENT_OF_KEY, {"key_id": caller.key_id, "created": row.created}).one_or_none()
+    of_tenant = row.tenant_max_active is not None and row.tenant_active >= row.tenant_max_active
+    # Where the tenant refused, the key's slot was taken before; it goes with this transaction.
+    taken = int(of_tenant and session.execute(TOOK_SLOT, {"key_id": caller.key_id}).scalar_one())
+    active, created = row.active - taken, row.created - taken
+    recent = session.execute(RECENT_OF_KEY, {"key_id": caller.key_id, "created": created}).one_or_none()
     n, reset = (recent.n, recent.reset) if recent else (0, None)
-    state = _state(caller, n, reset, row.active, row.max_active)
-    if row.active >= row.max_active:
-        message = f"The key has {row.max_active} active predictions, the most allowed; wait for one to end."
-    else:
+    if of_tenant:
         message = f"The tenant has {row.tenant_max_active} active predictions over all its keys, the most allowed."
-    return _limited(ConcurrencyLimited(message, retry_after=1), state)
+    else:
+        message = f"The key has {row.max_active} active predictions, the most allowed; wait for one to end."
+    return _limited(ConcurrencyLimited(message, retry_after=1), _state(caller, n, reset, active, row.max_active))
 
 
 def _state(caller: Caller, recent: int, reset: float | None, active: int, max_active: int) -> LimitState:

@@ -32,6 +32,24 @@ class Words:
         return {"type": "array", "items": items}
 
 
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name that can stand in a path."""
+
+    @property
+    def allowed(self) -> str:
+        return "a name of 1 to 100 characters, without slashes"
+
+    def read(self, sent: Any) -> str:
+        name = Text(100).read(sent)
+        if "/" in name or not name.isprintable():
+            raise RefusedError(f"must be {self.allowed}, not {shown(sent)}")
+        return name
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[^/]+$"}
+
+
 def read_changes(fields: Iterable[Field], sent: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the fields that were sent; null stands for a field's default.
 

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
-from fluxfarm.errors import Unavailable
+from fluxfarm.errors import Busy, Unavailable
 
 log = logging.getLogger("fluxfarm")
 
@@ -20,6 +20,9 @@ log = logging.getLogger("fluxfarm")
 LIMITS = "-c statement_timeout=10s -c lock_timeout=2s -c idle_in_transaction_session_timeout=10s"
 
 PING_AFTER_SECONDS = 1.0
+
+BUSY = (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+"""It answers, so it is not away: a limit of ours or another transaction stood in the way."""
 
 
 class Database:
@@ -78,7 +81,7 @@ class Database:
 
     def _ping_if_idle(self, connection: Any, record: Any, _: Any) -> None:
         """One that was used a moment ago is alive; asking each time would double the cost of a small read."""
-        if time.monotonic() - record.info.get("used", 0.0) < PING_AFTER_SECONDS:
+        if time.monotonic() - record.info.setdefault("used", time.monotonic()) < PING_AFTER_SECONDS:
             return
         try:
             self.engine.dialect.do_ping(connection)
@@ -106,6 +109,8 @@ def _translated() -> Iterator[None]:
     except PoolTimeout as error:
         raise Unavailable("All database connections are busy; try again.", retry_after=1) from error
     except DBAPIError as error:
+        if isinstance(error.orig, BUSY):
+            raise Busy("The database is busy; try again.", retry_after=1) from error
         if error.connection_invalidated or isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError):
             raise Unavailable("The database is away; try again.", retry_after=2) from error
         raise

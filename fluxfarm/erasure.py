@@ -36,7 +36,7 @@ def erase_tenant(database: Database, store: ObjectStore, name: str, *, by: str) 
         with database.session_scope() as session:
             gone = upkeep.erase_some(session, tenant.id, batch=BATCH)
         predictions += gone
-        if gone < BATCH:
+        if not gone:
             break
     objects = list(store.keys(tenant_prefix(tenant.id)))
     store.delete(objects)

@@ -120,6 +120,10 @@ class Unavailable(FluxfarmError):
     code = "unavailable"
 
 
+class Busy(Unavailable):
+    """The database is there, but a lock or a time limit stood in the way."""
+
+
 class PredictionFailed(FluxfarmError):
     """Ends a prediction; `reason` is the stable code its owner reads in `error_code`."""
 

@@ -115,7 +115,7 @@ def issue(
 
 
 def rotate(session: Session, key_id: str, *, overlap_seconds: int, by: str) -> IssuedKey:
-    """Make a second key like this one; the old one ends after the overlap.
+    """Make a second key like this one, with the same end if it has one; the old one ends after the overlap.
 
     Raises:
         NotFound: there is no such key.
@@ -125,8 +125,11 @@ def rotate(session: Session, key_id: str, *, overlap_seconds: int, by: str) -> I
     old = show(session, key_id)
     if old.revoked_at is not None:
         raise Conflict(f"The key {key_id!r} was revoked; issue a new one.")
+    if session.scalar(select(ApiKey.expires_at <= func.clock_timestamp()).where(ApiKey.id == key_id)):
+        raise Conflict(f"The key {key_id!r} has expired; issue a new one.")
     settings = {field.name: getattr(old, field.name) for field in FIELDS}
     new = issue(session, tenant=old.tenant, settings=settings, by=by)
+    session.execute(update(ApiKey).where(ApiKey.id == new.id).values(expires_at=old.expires_at))
     end = func.clock_timestamp() + timedelta(seconds=overlap_seconds)
     session.execute(
         update(ApiKey)

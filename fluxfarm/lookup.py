@@ -72,10 +72,13 @@ FROM workers WHERE seen_at > clock_timestamp() - :seconds * interval '1 s'
 ORDER BY model, host, pid
 """)
 
+# What waits is in an index, what is processed has a lease: neither walks through what has ended.
 QUEUES = text("""
-SELECT model, count(*) FILTER (WHERE status = 'queued') AS queued,
-    count(*) FILTER (WHERE status = 'processing') AS processing
-FROM predictions WHERE status IN ('queued', 'processing') GROUP BY model
+SELECT model, sum(queued)::bigint AS queued, sum(processing)::bigint AS processing FROM (
+    SELECT model, 1 AS queued, 0 AS processing FROM predictions WHERE status = 'queued'
+    UNION ALL
+    SELECT p.model, 0, 1 FROM leases l JOIN predictions p ON p.id = l.prediction_id WHERE p.status = 'processing'
+) AS active GROUP BY model
 """)
 
 SLOT_DRIFT = text("""

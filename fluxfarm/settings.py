@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
 
 from fluxfarm.errors import SettingsError
 
@@ -57,6 +58,13 @@ def count(value: str) -> int:
 
 def words(value: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+def names(value: str) -> tuple[str, ...]:
+    found = words(value)
+    if not found:
+        raise ValueError("must name at least one")
+    return found
 
 
 def networks(value: str) -> tuple[Network, ...]:
@@ -114,7 +122,7 @@ class Settings:
         path, "a TOML file whose models and weights are added to the built-in catalogue", default=None
     )
     models: tuple[str, ...] = setting(
-        words, "models this farm accepts and serves, comma separated", default=("flux-dev",)
+        names, "models this farm accepts and serves, comma separated", default=("flux-dev",)
     )
     weights: tuple[tuple[str, str], ...] = setting(
         pairs, "weights per model: model=name in the catalogue, directory or hub id, comma separated", default=()
@@ -231,6 +239,7 @@ class Settings:
         scheme, colon, rest = self.database_url.partition("://")
         if scheme not in ("postgresql", "postgres", "postgresql+psycopg") or not colon:
             raise SettingsError("FLUXFARM_DATABASE_URL must start with postgresql://")
+        _require_port("FLUXFARM_DATABASE_URL", self.database_url)
         return "postgresql+psycopg://" + rest
 
     def require_redis_url(self) -> str:
@@ -240,4 +249,14 @@ class Settings:
             raise SettingsError(
                 "FLUXFARM_REDIS_URL must be one redis:// or rediss:// address; clusters are not supported"
             )
+        _require_port("FLUXFARM_REDIS_URL", self.redis_url)
         return self.redis_url
+
+
+def _require_port(name: str, url: str) -> None:
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        raise SettingsError(
+            f"{name}: its port must be a number up to 65535, and special characters %-encoded"
+        ) from None

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from fluxfarm import audit
-from fluxfarm.changes import Words, read_changes
+from fluxfarm.changes import Name, Words, read_changes
 from fluxfarm.errors import Conflict, NotFound
 from fluxfarm.fields import Field, Number, Text, Whole
 from fluxfarm.tables import Tenant
@@ -34,7 +34,7 @@ FIELDS = (
     Field("models", Words(), "Models it may use; null: all."),
     Field("contact", Text(200), "Whom to write to."),
 )
-NAME = Field("name", Text(100), "Its name, unique here.", required=True)
+NAME = Field("name", Name(), "Its name, unique here.", required=True)
 
 # A prediction waits while its tenant is suspended; what comes back to the queue meanwhile is held too.
 HOLD = text("""

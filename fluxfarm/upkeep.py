@@ -37,16 +37,18 @@ FROM (
 ) AS w
 """)
 
+# The newest are picked before the version is looked at, so that a change of weights does not make it walk all history.
 MEASURE = text("""
 INSERT INTO model_queues (model, pixel_step_microseconds, virtual_floor)
 SELECT recent.model, sum(o.device_microseconds)::float / sum(o.render_width::bigint * o.render_height * o.steps), 0
 FROM (VALUES (0), (1)) AS each (priority), LATERAL (
-    SELECT p.id, p.model FROM predictions p
-    WHERE p.model = :model AND p.priority = each.priority AND p.version = :version
-      AND p.attempt > 0 AND p.status <> 'queued'
+    SELECT p.id, p.model, p.version FROM predictions p
+    WHERE p.model = :model AND p.priority = each.priority AND p.attempt > 0 AND p.status <> 'queued'
     ORDER BY p.start_tag DESC LIMIT :sample
 ) AS recent JOIN outputs o ON o.prediction_id = recent.id
+WHERE recent.version = :version
 GROUP BY recent.model
+HAVING sum(o.steps) > 0
 ON CONFLICT (model) DO UPDATE SET pixel_step_microseconds = excluded.pixel_step_microseconds
 """)
 
@@ -83,12 +85,21 @@ WITH gone AS (
     + RAISE_FLOORS
 )
 
+# Slots go back with the rows that took them: who is interrupted here leaves a tenant that may be resumed.
 ERASE_SOME = text(
     """
 WITH gone AS (
     DELETE FROM predictions
     WHERE id IN (SELECT id FROM predictions WHERE tenant_id = :tenant_id ORDER BY id LIMIT :batch)
-    RETURNING model, priority, start_tag, attempt
+    RETURNING model, priority, start_tag, attempt, key_id, status
+), of_key AS (
+    SELECT key_id, count(*) AS n FROM gone WHERE status IN ('queued', 'processing') GROUP BY key_id
+), keys AS (
+    UPDATE api_keys k SET active = k.active - of_key.n FROM of_key WHERE k.id = of_key.key_id
+    RETURNING k.tenant_id, of_key.n
+), slots AS (
+    UPDATE tenants t SET active = t.active - s.n
+    FROM (SELECT tenant_id, sum(n) AS n FROM keys GROUP BY tenant_id) s WHERE t.id = s.tenant_id
 ), floors AS (
 """
     + RAISE_FLOORS

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from fluxfarm import lifecycle, tenants, upkeep
 from fluxfarm.catalog import Catalog, load_catalog
 from fluxfarm.database import Database
-from fluxfarm.errors import FluxfarmError, Unavailable
+from fluxfarm.errors import Busy, FluxfarmError, Unavailable
 from fluxfarm.queue import TokenQueue
 from fluxfarm.settings import Settings
 from fluxfarm.storage import ObjectStore, open_store, prediction_prefix
@@ -49,6 +49,9 @@ class Maintenance:
         """Look after everything once; raises `Unavailable` while the database is away."""
         try:
             self._look_after_everything()
+        except Busy:
+            # Workers could renew meanwhile.
+            raise
         except Unavailable:
             self._database_since = None
             raise
@@ -63,8 +66,8 @@ class Maintenance:
         self._top_up_tokens()
         if time.monotonic() - self._last_slow_round > SLOW_ROUND_SECONDS:
             self._last_slow_round = time.monotonic()
-            self._slow_round()
             self._more_expired = True
+            self._slow_round()
         if self._more_expired:
             # One batch a round, for lost leases must not wait for the store.
             self._more_expired = self._forget_expired()

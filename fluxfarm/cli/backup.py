@@ -19,7 +19,7 @@ from fluxfarm.settings import Settings
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 def backup(file: Path) -> None:
-    """Write the database to FILE: tenants, keys, predictions, usage. The farm may run meanwhile, or be stopped.
+    """Write the database to FILE: tenants, keys, predictions, the audit. The farm may run meanwhile, or be stopped.
 
     Pictures and the secret that signs their links are not in it.
     """

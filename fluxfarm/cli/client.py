@@ -1,6 +1,7 @@
 """The command line as a client of the API: where it is, which key to show it, and its errors as sentences."""
 
 import os
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from fluxfarm.local.running import running
 from fluxfarm.settings import Settings
 
 TIMEOUT_SECONDS = 70
+PATIENCE_SECONDS = 60
+PASSING = (requests.codes.too_many_requests, requests.codes.service_unavailable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +23,33 @@ class Client:
 
     def call(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """Ask the API; raises `ClickException` with its own words when it refuses or does not answer."""
-        headers = {"X-API-Key": self.api_key}
-        try:
-            response = requests.request(
-                method, self.url + path, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False, **arguments
-            )
-        except requests.RequestException as error:
-            raise click.ClickException(f"No answer from {self.url}; is fluxfarm running?") from error
+        return self._judged(self._ask(method, path, **arguments))
+
+    def _judged(self, response: requests.Response | None) -> requests.Response:
+        if response is None:
+            raise click.ClickException(f"No answer from {self.url}; is fluxfarm running?")
         if response.status_code >= requests.codes.bad_request:
             raise click.ClickException(_words(response))
         return response
+
+    def look(self, path: str) -> requests.Response:
+        """Read what is already under way: an absence or a limit that passes within a minute ends nothing."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            response = self._ask("GET", path)
+            passing = response is None or response.status_code in PASSING
+            if not passing or time.monotonic() > deadline:
+                return self._judged(response)
+            time.sleep(_pause(response))
+
+    def _ask(self, method: str, path: str, **arguments: Any) -> requests.Response | None:
+        headers = {"X-API-Key": self.api_key}
+        try:
+            return requests.request(
+                method, self.url + path, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False, **arguments
+            )
+        except requests.RequestException:
+            return None
 
 
 def client() -> Client:
@@ -42,6 +62,11 @@ def client() -> Client:
             "No farm runs here; start one with `fluxfarm up`, or set FLUXFARM_URL and FLUXFARM_API_KEY."
         )
     return Client(url.rstrip("/"), key)
+
+
+def _pause(response: requests.Response | None) -> float:
+    said = response.headers.get("Retry-After", "") if response is not None else ""
+    return min(PATIENCE_SECONDS, int(said)) if said.isdecimal() else 1.0
 
 
 def _words(response: requests.Response) -> str:

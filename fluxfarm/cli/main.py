@@ -4,6 +4,7 @@ from importlib.metadata import version
 from typing import Any
 
 import click
+from sqlalchemy.exc import DBAPIError
 
 from fluxfarm.cli.backup import backup, restore
 from fluxfarm.cli.doctor import doctor
@@ -29,6 +30,13 @@ class OneSentence(click.Group):
             return super().invoke(ctx)
         except FluxfarmError as error:
             raise click.ClickException(error.message) from error
+        except DBAPIError as error:
+            said = str(error.orig).partition("\n")[0]
+            raise click.ClickException(
+                f"The database refused: {said}; `fluxfarm doctor` says what it needs."
+            ) from error
+        except OSError as error:
+            raise click.ClickException(f"{error.filename or 'the system'}: {error.strerror or error}") from error
 
 
 @click.group(cls=OneSentence)

@@ -44,6 +44,8 @@ def predict(prompt: str, output: Path | None, model: str, *, as_json: bool, **se
 
     --image takes a file as well as an address. Several pictures are saved as NAME-1, NAME-2 and so on.
     """
+    if output and not output.absolute().parent.is_dir():
+        raise click.ClickException(f"There is no directory {output.absolute().parent}.")
     api = client()
     given = {name: value for name, value in sent.items() if value is not None}
     if "image" in given:
@@ -76,7 +78,7 @@ def _follow(api: Client, prediction: str) -> dict[str, Any]:
     with tqdm(unit="step", desc="starting", leave=False) as bar:
         try:
             while True:
-                response = api.call("GET", f"/v1/prediction/{prediction}")
+                response = api.look(f"/v1/prediction/{prediction}")
                 seen: dict[str, Any] = response.json()
                 if seen["status"] in ENDS:
                     return seen
@@ -85,6 +87,8 @@ def _follow(api: Client, prediction: str) -> dict[str, Any]:
         except KeyboardInterrupt:
             api.call("POST", f"/v1/prediction/{prediction}/cancel")
             raise click.ClickException("Cancelled.") from None
+        except click.ClickException as error:
+            raise click.ClickException(f"{error.message} The prediction is {prediction}.") from None
 
 
 def _show(bar: Any, seen: dict[str, Any]) -> None:

@@ -41,6 +41,14 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # The older release would start both: what is held, at once; what is low, by tags of another clock.
+    op.execute("""
+    DO $$ BEGIN
+        IF EXISTS (SELECT FROM predictions WHERE status IN ('queued', 'processing') AND (held OR priority <> 0)) THEN
+            RAISE EXCEPTION 'resume suspended tenants and let predictions of low priority end before going back';
+        END IF;
+    END $$
+    """)
     op.drop_index("predictions_held", table_name="predictions")
     _order_by("start_tag", where=QUEUED)
     op.execute("DELETE FROM fair_tags f WHERE priority <> 0 OR NOT EXISTS (SELECT FROM tenants WHERE id::text = owner)")

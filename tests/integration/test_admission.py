@@ -115,8 +115,10 @@ def test_limits_of_the_tenant_stand_above_those_of_its_keys(
         session.execute(text("UPDATE tenants SET max_active = 2, creates_per_minute = 3"))
     first = create(database, one, flux_dev)
     create(database, other, flux_dev)
-    with pytest.raises(ConcurrencyLimited, match="tenant has 2 active"):
+    with pytest.raises(ConcurrencyLimited, match="tenant has 2 active") as refused:
         create(database, one, flux_dev)
+    assert refused.value.limits is not None
+    assert (refused.value.limits.active_remaining, refused.value.limits.rate_remaining) == (9, 59)
     with database.session_scope() as session:
         lifecycle.cancel(session, first, one.tenant_id)
     second = create(database, one, flux_dev)

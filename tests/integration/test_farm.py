@@ -224,3 +224,32 @@ def test_a_second_start_keeps_everything_after_a_stop_and_after_a_kill(home: Pat
     third.process.send_signal(signal.SIGTERM)
     assert third.process.wait(15) == 0
     wait_until_gone(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "said"),
+    [
+        (("keys", "list"), ("FLUXFARM_DATABASE_URL", "postgresql://u:p@localhost:port/n"), "its port must be a number"),
+        (("doctor",), ("FLUXFARM_REDIS_URL", "redis://localhost:port/0"), "its port must be a number"),
+        (("migrate",), ("FLUXFARM_DATABASE_URL", "postgresql://u:p@127.0.0.1:1/n"), "The database"),
+        (("models",), ("FLUXFARM_MODELS", ","), "must name at least one"),
+        (("predict", "x", "-o", "nowhere/x.webp"), ("FLUXFARM_URL", "http://127.0.0.1:1"), "no directory"),
+        (("predict", "x"), ("FLUXFARM_URL", "http://127.0.0.1:1"), "No answer from http://127.0.0.1:1"),
+    ],
+)
+def test_wrong_surroundings_are_one_sentence_too(
+    tmp_path: Path, words: tuple[str, ...], variable: tuple[str, str], said: str
+) -> None:
+    told = {"FLUXFARM_API_KEY": "x", "FLUXFARM_DATA_DIR": str(tmp_path), variable[0]: variable[1]}
+    done = subprocess.run(
+        [*FLUXFARM, *words],
+        cwd=tmp_path,
+        env={**os.environ, **told},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from fluxfarm import audit, keys, lifecycle, lookup, tenants
+from fluxfarm import audit, keys, lifecycle, lookup, tenants, upkeep
 from fluxfarm.admission import Rules
 from fluxfarm.catalog import Model
 from fluxfarm.database import Database
@@ -81,6 +81,37 @@ def test_a_key_is_changed_and_rotated_with_both_alive(database: Database) -> Non
     with database.session_scope() as session:
         actions = [entry.action for entry in audit.recent(session)]
     assert actions == ["key revoked", "key rotated", "key issued", "key changed", "key issued", "tenant created"]
+
+
+def test_a_rotated_key_ends_when_the_old_one_would_have(database: Database) -> None:
+    with database.session_scope() as session:
+        tenants.ensure(session, "studio", by="ann")
+        old = keys.issue(session, tenant="studio", settings={}, by="ann", expires_in_days=7)
+        end = keys.show(session, old.id).expires_at
+        new = keys.rotate(session, old.id, overlap_seconds=3600, by="ann")
+        assert end is not None
+        assert keys.show(session, new.id).expires_at == end
+        session.execute(text("UPDATE api_keys SET expires_at = clock_timestamp()"))
+    with pytest.raises(Conflict, match="expired"), database.session_scope() as session:
+        keys.rotate(session, old.id, overlap_seconds=3600, by="ann")
+
+
+def test_an_interrupted_erasure_keeps_slots_right(database: Database, flux_dev: Model, new_caller: NewCaller) -> None:
+    leaving = new_caller("leaving", **PLENTY)
+    for _ in range(3):
+        create(database, leaving, flux_dev)
+    claim(database, flux_dev)
+    with database.session_scope() as session:
+        assert upkeep.erase_some(session, leaving.tenant_id, batch=2) == 2
+    with database.session_scope() as session:
+        assert lookup.slot_drift(session) == []
+        assert tenants.show(session, "leaving").active == 1
+
+
+def test_a_name_that_no_path_can_hold_is_refused(database: Database) -> None:
+    for name in ("a/b", "a\0b", "a\nb"):
+        with pytest.raises(InvalidInput, match="name"), database.session_scope() as session:
+            tenants.create(session, name, {}, by="ann")
 
 
 def test_last_use_is_noted_coarsely(database: Database, caller: Caller) -> None:

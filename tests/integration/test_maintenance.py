@@ -241,6 +241,20 @@ def test_the_rate_of_a_model_is_measured(
     assert measured == pytest.approx(1000 / (16 * 16))
 
 
+def test_pictures_that_took_no_steps_measure_nothing_and_stop_nothing(
+    database: Database, caller: Caller, flux_dev: Model, maintenance: Make
+) -> None:
+    create(database, caller, flux_dev)
+    held = claim(database, flux_dev)
+    with database.session_scope() as session:
+        untouched = dataclasses.replace(output(), steps=0)
+        lifecycle.complete(session, held, [untouched], device_microseconds=1000)
+    change(database, "UPDATE predictions SET expires_at = clock_timestamp() WHERE id = :id", id=held.id)
+    maintenance().round()
+    with database.session_scope() as session:
+        assert session.execute(text("SELECT count(*) FROM predictions")).scalar_one() == 0
+
+
 def test_workers_without_a_sign_of_life_are_forgotten(database: Database, flux_dev: Model, maintenance: Make) -> None:
     alive, dead = live_worker(database, flux_dev), live_worker(database, flux_dev)
     change(database, "UPDATE workers SET seen_at = seen_at - interval '2 min' WHERE id = :id", id=dead.id)
