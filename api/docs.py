@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify, render_template, request
 
 from api.codes import ERRORS, FAILURES
 from api.links import absolute
-from api.openapi import document
+from api.openapi.document import document
 from api.services import services
 
 docs = Blueprint("docs", __name__)

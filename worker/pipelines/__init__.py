@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,6 @@ from fluxfarm.catalog import Model
 from fluxfarm.errors import WorkerFault
 from fluxfarm.settings import Settings
 from fluxfarm.status import Stage
-
-if TYPE_CHECKING:
-    from worker.pipelines.safety import SafetyChecker
 
 Pixels = NDArray[np.uint8]
 """One picture: height x width x 3, sRGB."""
@@ -108,6 +105,13 @@ class Pipeline(Protocol):
         """
 
 
+class Checker(Protocol):
+    """A loaded safety checker; it runs on the CPU."""
+
+    def check(self, pixels: Pixels) -> Verdict:
+        """Judge one picture; raises `WorkerFault` if it cannot."""
+
+
 def load(model: Model, options: DeviceOptions, cache: Path) -> Pipeline:
     """Load a model's weights onto its device; stand-in weights are built under `cache` first.
 
@@ -122,14 +126,14 @@ def load(model: Model, options: DeviceOptions, cache: Path) -> Pipeline:
     return loaded
 
 
-def load_safety_checker(location: str, *, labels: tuple[str, ...], threshold: float) -> "SafetyChecker":
+def load_safety_checker(location: str, *, labels: tuple[str, ...], threshold: float) -> Checker:
     """Load a transformers image classifier from a directory or the hub; it runs on the CPU.
 
     Raises:
         WorkerFault: it is missing or wrong, or does not know one of the labels.
 
     """
-    checker: SafetyChecker = _import("worker.pipelines.safety").load(location, labels=labels, threshold=threshold)
+    checker: Checker = _import("worker.pipelines.safety").load(location, labels=labels, threshold=threshold)
     return checker
 
 
