@@ -184,9 +184,8 @@ def admit(session: Session, request: Request, rules: Rules) -> LimitState:
     if admitted.tenant_active > most_queued and _queued(session, request, most_queued) > most_queued:
         message = f"The tenant has {most_queued} predictions of {request.model.slug} waiting, the most allowed."
         raise _limited(QueueFull(message, retry_after=10), state)
-    announce_change(
-        session, "prediction queued", prediction=request.id, model=request.model.slug, request_id=request.request_id
-    )
+    traced = {"request_id": request.request_id, "traceparent": request.traceparent}
+    announce_change(session, "prediction queued", prediction=request.id, model=request.model.slug, **traced)
     return state
 
 

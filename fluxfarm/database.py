@@ -94,7 +94,8 @@ class Database:
 
 def announce_change(session: Session, event: str, **fields: Any) -> None:
     """Log one change of status once the session's transaction has committed."""
-    session.info.setdefault("changes", []).append((event, fields))
+    told = {name: value for name, value in fields.items() if value is not None}
+    session.info.setdefault("changes", []).append((event, told))
 
 
 def _note_use(_: Any, record: Any) -> None:

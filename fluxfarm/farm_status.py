@@ -21,9 +21,11 @@ FROM workers ORDER BY host, device, model, pid
 
 QUEUES = text("""
 WITH waiting AS (
-    SELECT model, count(*) FILTER (WHERE status = 'queued') AS queued,
-        count(*) FILTER (WHERE status = 'processing') AS processing
-    FROM predictions WHERE status IN ('queued', 'processing') GROUP BY model
+    SELECT model, sum(queued)::bigint AS queued, sum(processing)::bigint AS processing FROM (
+        SELECT model, 1 AS queued, 0 AS processing FROM predictions WHERE status = 'queued'
+        UNION ALL
+        SELECT p.model, 0, 1 FROM leases l JOIN predictions p ON p.id = l.prediction_id WHERE p.status = 'processing'
+    ) AS active GROUP BY model
 )
 SELECT model, coalesce(w.queued, 0) AS queued, coalesce(w.processing, 0) AS processing,
     q.pixel_step_microseconds, recent.pictures, recent.looked_at

@@ -364,7 +364,7 @@ def _many(session: Session, statement: Any, limits: Mapping[str, Any], ending: M
 
 def _announce(session: Session, event: str, held: Claimed, **fields: Any) -> None:
     shown = {"prediction": held.id, "model": held.model, "attempt": held.attempt, "request_id": held.request_id}
-    announce_change(session, event, **shown, **fields)
+    announce_change(session, event, **shown, traceparent=held.traceparent, **fields)
 
 
 def _lost(held: Claimed) -> LeaseLost:

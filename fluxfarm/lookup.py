@@ -65,13 +65,6 @@ SELECT model, count(*) AS n FROM workers
 WHERE seen_at > clock_timestamp() - :seconds * interval '1 s' GROUP BY model
 """)
 
-WORKERS = text("""
-SELECT model, version, host, pid, device, seen_at,
-    extract(epoch FROM clock_timestamp() - started_at)::float AS up_seconds
-FROM workers WHERE seen_at > clock_timestamp() - :seconds * interval '1 s'
-ORDER BY model, host, pid
-""")
-
 # What waits is in an index, what is processed has a lease: neither walks through what has ended.
 QUEUES = text("""
 SELECT model, sum(queued)::bigint AS queued, sum(processing)::bigint AS processing FROM (
@@ -205,11 +198,6 @@ def live_workers(session: Session) -> dict[str, int]:
     """How many workers of each model have shown a sign of life lately."""
     rows = session.execute(LIVE_WORKERS, {"seconds": LIVE_WORKER_SECONDS})
     return {row.model: row.n for row in rows}
-
-
-def workers(session: Session) -> list[dict[str, Any]]:
-    """Each live worker: model, version, host, pid, device, seconds up."""
-    return [dict(row) for row in session.execute(WORKERS, {"seconds": LIVE_WORKER_SECONDS}).mappings()]
 
 
 def queues(session: Session) -> dict[str, tuple[int, int]]:

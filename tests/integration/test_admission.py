@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
 
-from fluxfarm import keys, lifecycle, lookup
+from fluxfarm import admission, keys, lifecycle, lookup
 from fluxfarm.admission import Rules
 from fluxfarm.catalog import Model
 from fluxfarm.database import Database
@@ -19,7 +20,7 @@ from fluxfarm.errors import (
     Unauthenticated,
 )
 from fluxfarm.keys import Caller
-from tests.farm import create
+from tests.farm import create, request
 
 NewCaller = Callable[..., Caller]
 
@@ -180,3 +181,20 @@ def test_keys_are_told_apart_and_end(database: Database, caller: Caller) -> None
         keys.revoke(session, issued.id, by="test")
     with pytest.raises(Unauthenticated, match="revoked"), database.session_scope() as session:
         keys.authenticate(session, issued.key)
+
+
+def test_the_logs_of_api_and_worker_meet(
+    database: Database, flux_dev: Model, caller: Caller, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = replace(request(caller, flux_dev), request_id="r-1", traceparent="00-trace-span-01")
+    with caplog.at_level("INFO", "fluxfarm"):
+        with database.session_scope() as session:
+            admission.admit(session, asked, Rules(max_queued=10))
+        with database.session_scope() as session:
+            worker = {"worker_id": asked.id, "lease_seconds": 30}
+            lifecycle.claim(session, model=flux_dev.slug, version=flux_dev.version, **worker)
+    told = [(record.getMessage(), record.fields) for record in caplog.records if hasattr(record, "fields")]
+    assert [event for event, _ in told] == ["prediction queued", "prediction claimed"]
+    for _, fields in told:
+        assert fields["prediction"] == asked.id
+        assert (fields["request_id"], fields["traceparent"]) == ("r-1", "00-trace-span-01")
