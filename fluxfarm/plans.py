@@ -32,9 +32,11 @@ class Plan:
     check_safety: bool
     image_url: str | None = None
     image_key: str | None = None
+    test_outcome: str | None = None
+    """What a client's program is tried on, instead of a picture: a code of failure, or `slow=` seconds before it."""
 
     @classmethod
-    def of(cls, order: Order, *, image_key: str | None) -> Self:
+    def of(cls, order: Order, *, image_key: str | None, test_outcome: str | None = None) -> Self:
         """Fix what the order left open; the seeds of several pictures count up from the first."""
         first = secrets.randbelow(SEED_SPACE) if order.seed is None else order.seed
         return cls(
@@ -51,6 +53,7 @@ class Plan:
             check_safety=not order.disable_safety_checker,
             image_url=order.image if isinstance(order.image, str) else None,
             image_key=image_key,
+            test_outcome=test_outcome,
         )
 
     @classmethod

@@ -3,6 +3,7 @@
 import logging
 
 from fluxfarm.errors import PredictionFailed, Unavailable, WorkerFault
+from worker import test_outcome
 from worker.finisher import End, Finisher
 from worker.job import Job, Stopped, StopReason
 from worker.pipelines import Pipeline
@@ -49,6 +50,8 @@ def _draw(ready: Ready, pipeline: Pipeline, finisher: Finisher) -> None:
     if ready.failure is not None:
         raise ready.failure
     assert order is not None
+    if (outcome := job.claimed.plan.test_outcome) is not None:
+        test_outcome.bring_about(outcome, job)
     if notice := pipeline.prompt_notice(order.prompt):
         job.notices.append(notice)
     for rendered in pipeline.render(order, job):

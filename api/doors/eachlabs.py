@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, request
 
-from api import body, limits, tracing, uploads
+from api import body, limits, test_outcome, tracing, uploads
 from api.doors import eachlabs_words as words
 from api.services import services
 from fluxfarm import admission, inputs, lifecycle, lookup
@@ -96,16 +96,21 @@ class Asked:
     order: Order
     low_priority: bool
     retention_seconds: int | None
+    test_outcome: str | None
 
 
 def _asked(sent: dict[str, Any]) -> Asked:
     """Read a create; names all that is wrong with it at once."""
     wrong = _wrong_fields(sent)
-    slug, wanted, order, kept = sent.get("model"), None, None, None
+    slug, wanted, order, kept, outcome = sent.get("model"), None, None, None, None
     if isinstance(slug, str) and slug:
         wanted = services().catalog.model(slug)
         try:
             order = inputs.parse(wanted, sent.get("input"))
+        except InvalidInput as refusal:
+            wrong += refusal.details
+        try:
+            outcome = test_outcome.wanted(request, wanted)
         except InvalidInput as refusal:
             wrong += refusal.details
     try:
@@ -114,7 +119,7 @@ def _asked(sent: dict[str, Any]) -> Asked:
         wrong += refusal.details
     if wrong or wanted is None or order is None:
         raise body.invalid(wrong)
-    return Asked(wanted, order, sent.get("priority") == "low", kept)
+    return Asked(wanted, order, sent.get("priority") == "low", kept, outcome)
 
 
 def _wrong_fields(sent: dict[str, Any]) -> list[FieldError]:
@@ -142,7 +147,7 @@ def _admit(caller: Caller, asked: Asked, prediction: uuid.UUID) -> LimitState:
         id=prediction,
         caller=caller,
         model=asked.model,
-        plan=Plan.of(asked.order, image_key=image_key),
+        plan=Plan.of(asked.order, image_key=image_key, test_outcome=asked.test_outcome),
         shown_input=asked.order.echo,
         request_id=g.request_id,
         traceparent=tracing.traceparent(request),

@@ -62,7 +62,7 @@ CREATE = Operation(
         "model_not_allowed",
         *("body_too_large", "unsupported_media_type", "concurrency_limited", "queue_full", *KEYED),
     ),
-    parameters=("Expires-After", "X-Request-Id", "traceparent"),
+    parameters=("Expires-After", "X-Request-Id", "X-Test-Outcome", "traceparent"),
     scope="predict",
     body="CreateRequest",
 )

@@ -95,6 +95,12 @@ PARAMETERS: dict[str, Schema] = {
         {**TEXT, "pattern": r"^\s*[1-9][0-9]{0,8}\s*[smhd]?\s*$", "examples": ["1h"]},
         "Keep the pictures for this long after the end, if that is shorter than the tenant's retention: at least `5m`.",
     ),
+    "X-Test-Outcome": _parameter(
+        "X-Test-Outcome",
+        "header",
+        {**TEXT, "examples": ["error=queue_timeout", "content_blocked", "slow=2.5", "worker_lost"]},
+        "On stand-in weights only: how the prediction is to end, so that a program can be tried on it.",
+    ),
     "traceparent": _parameter("traceparent", "header", TEXT, "W3C trace context; handed on to the worker."),
     "Range": _parameter("Range", "header", {**TEXT, "examples": ["bytes=0-1023"]}, "One range of bytes."),
     "If-Range": _parameter("If-Range", "header", TEXT, "The `ETag` that the range is meant for."),
@@ -212,7 +218,9 @@ MODEL = _object(
         "request_schema": _said({"type": "object"}, "JSON Schema of `input`."),
         "licence": TEXT,
         "licence_url": LINK,
-        "stand_in": _said({"type": "boolean"}, "Random weights serve it; the pictures mean nothing."),
+        "stand_in": _said(
+            {"type": "boolean"}, "Small weights serve it, to try it out: shapes, colours and places only."
+        ),
     }
 )
 
