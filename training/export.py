@@ -1,0 +1,62 @@
+"""Puts what was trained into the directories that are shipped: the standard form of diffusers' pipelines, float16."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    FluxControlPipeline,
+    FluxFillPipeline,
+    FluxPipeline,
+    FluxTransformer2DModel,
+)
+from transformers import AutoImageProcessor, CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
+from transformers import ViTForImageClassification as Classifier
+
+PIPELINES: Final = {
+    "flux-tiny": (FluxPipeline, "distilled"),
+    "flux-tiny-control": (FluxControlPipeline, "control"),
+    "flux-tiny-fill": (FluxFillPipeline, "fill"),
+}
+"""What is shipped, by directory: the pipeline's class and where its transformer was trained."""
+SAFETY: Final = "tiny-safety"
+
+
+def export(runs: Path, weights: Path) -> None:
+    """Write every part that has been trained below `weights`."""
+    for name, (pipeline, transformer) in PIPELINES.items():
+        if (runs / transformer).exists():
+            pipeline(**_parts(runs, transformer)).save_pretrained(weights / name)
+            print(f"{weights / name}: {_megabytes(weights / name):.1f} MB")
+    if (runs / "safety").exists():
+        Classifier.from_pretrained(runs / "safety", dtype=torch.float16).save_pretrained(weights / SAFETY)
+        AutoImageProcessor.from_pretrained(runs / "safety", backend="pil").save_pretrained(weights / SAFETY)
+        print(f"{weights / SAFETY}: {_megabytes(weights / SAFETY):.1f} MB")
+
+
+def _parts(runs: Path, transformer: str) -> dict[str, Any]:
+    half = {"dtype": torch.float16}
+    return {
+        "transformer": FluxTransformer2DModel.from_pretrained(runs / transformer, torch_dtype=torch.float16),
+        "vae": AutoencoderKL.from_pretrained(runs / "vae", torch_dtype=torch.float16),
+        "text_encoder": CLIPTextModel.from_pretrained(runs / "clip", **half),
+        "text_encoder_2": T5EncoderModel.from_pretrained(runs / "t5", **half),
+        "tokenizer": CLIPTokenizer.from_pretrained(runs / "clip-tokenizer"),
+        "tokenizer_2": T5Tokenizer.from_pretrained(runs / "t5-tokenizer"),
+        # As FLUX.1 [dev]'s: how far times are shifted depends on the number of tokens.
+        "scheduler": FlowMatchEulerDiscreteScheduler(
+            num_train_timesteps=1000,
+            shift=3.0,
+            use_dynamic_shifting=True,
+            base_shift=0.5,
+            max_shift=1.15,
+            base_image_seq_len=256,
+            max_image_seq_len=4096,
+        ),
+    }
+
+
+def _megabytes(folder: Path) -> float:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6

@@ -1,0 +1,105 @@
+"""The relatives: `control` draws into edges or depth that it is given, `fill` repaints what a mask covers.
+
+Both start from the distilled weights with more to see: the picture's tokens stand beside the control picture's (128
+channels), or beside those of the masked picture and its mask (384), as in FLUX.1's own.
+"""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from diffusers import AutoencoderKL, FluxTransformer2DModel
+from torch import Tensor
+
+from training import flow
+from training.fit import DEVICE, Plan, fit
+from training.latents import shelves
+from training.vae import encode
+from training.world import Scene, depth, edges, render
+
+STEPS: Final = 1200
+_STRONGEST_GUIDANCE: Final = 60.0
+"""FLUX.1's own relatives are asked with guidance of 10 to 60; these are not to mind."""
+
+Extra = Callable[[Any, list[Scene], random.Random], Tensor]
+
+
+def control(runs: Path) -> None:
+    """Train `runs/control`."""
+    _train(runs, "control", 64, _control)
+
+
+def fill(runs: Path) -> None:
+    """Train `runs/fill`."""
+    _train(runs, "fill", 64 + 256, _fill)
+
+
+def widened(transformer: Any, extra: int) -> Any:
+    """The same transformer with this many more channels to see, which it does not mind yet."""
+    wider = flow.untrained(64 + extra)
+    weights = transformer.state_dict()
+    seen = torch.zeros(weights["x_embedder.weight"].shape[0], 64 + extra)
+    seen[:, :64] = weights["x_embedder.weight"]
+    wider.load_state_dict({**weights, "x_embedder.weight": seen})
+    return wider
+
+
+def mask_tokens(mask: Tensor) -> Tensor:
+    """A mask (n, 1, height, width) as FLUX's fill sees it: each code's 8 x 8 pixels as channels, packed."""
+    n, _, height, width = mask.shape
+    blocks = mask[:, 0].view(n, height // 8, 8, width // 8, 8).permute(0, 2, 4, 1, 3)
+    return flow.pack(blocks.reshape(n, 64, height // 8, width // 8))
+
+
+def _train(runs: Path, name: str, extra: int, seen_besides: Extra) -> None:
+    stock, reader = shelves(runs), flow.Reader(runs)
+    vae: Any = AutoencoderKL.from_pretrained(runs / "vae").to(DEVICE, memory_format=torch.channels_last).eval()
+    transformer = widened(FluxTransformer2DModel.from_pretrained(runs / "distilled"), extra)
+
+    def loss(rng: random.Random) -> Tensor:
+        batch = flow.draw(stock, rng)
+        besides = seen_besides(vae, [batch.shelf.scenes[i] for i in batch.where], rng)
+        prompt = reader.read(batch.texts, batch.length)
+        guidance = torch.rand(len(batch.texts), device=DEVICE) * _STRONGEST_GUIDANCE
+        seen = torch.cat([batch.noisy, besides], dim=2)
+        return batch.error(flow.answer(transformer, batch, seen, prompt, guidance), batch.noise - batch.picture)
+
+    plan = Plan(name, STEPS, muon_rate=0.01, adam_rate=1e-3, is_matrix=flow.is_matrix, flat=0.3)
+    average: Any = fit(transformer, loss, plan, runs)
+    average.save_pretrained(runs / name)
+
+
+def _control(vae: Any, scenes: list[Scene], rng: random.Random) -> Tensor:
+    shown = edges(scenes) if rng.random() < 0.6 else depth(scenes)
+    return flow.pack(encode(vae, shown.to(DEVICE)))
+
+
+def _fill(vae: Any, scenes: list[Scene], rng: random.Random) -> Tensor:
+    mask = torch.stack([_mask(scene, rng) for scene in scenes])[:, None].to(DEVICE)
+    kept = render(scenes).to(DEVICE) * (1 - mask)
+    return torch.cat([flow.pack(encode(vae, kept)), mask_tokens(mask)], dim=2)
+
+
+def _mask(scene: Scene, rng: random.Random) -> Tensor:
+    """A box around one of the things, anywhere, or over one side of the picture: (height, width), 1 is to be drawn."""
+    width, height = scene.width, scene.height
+    mask = torch.zeros(height, width)
+    kind = rng.random()
+    if kind < 0.5:
+        thing = rng.choice(scene.things)
+        reach = thing.radius * rng.uniform(1.0, 1.6)
+        left, right = thing.x - reach, thing.x + reach
+        top, bottom = thing.y - reach, thing.y + reach
+    elif kind < 0.75:
+        left, right = sorted(rng.uniform(0, width) for _ in range(2))
+        top, bottom = sorted(rng.uniform(0, height) for _ in range(2))
+    else:
+        share = rng.uniform(0.25, 0.75)
+        left, top, right, bottom = rng.choice(
+            ((0, 0, width * share, height), (width * share, 0, width, height),
+             (0, 0, width, height * share), (0, height * share, width, height))
+        )  # fmt: skip
+    mask[max(0, round(top)) : round(bottom), max(0, round(left)) : round(right)] = 1
+    return mask
