@@ -6,7 +6,9 @@ from typing import cast
 from flask import current_app
 
 from api.auth import Authenticator
+from api.creates import Creates
 from api.objects import Objects
+from fluxfarm.admission import Rules
 from fluxfarm.catalog import Catalog, load_catalog
 from fluxfarm.database import Database
 from fluxfarm.links import LinkSigner, load_secrets
@@ -25,6 +27,7 @@ class Services:
     database: Database
     tokens: TokenQueue
     objects: Objects
+    creates: Creates
     limiter: RateLimiter
     authenticator: Authenticator
     signer: LinkSigner
@@ -34,12 +37,15 @@ def build_services(settings: Settings) -> Services:
     """Connect to nothing yet; each part is reached when it is first needed."""
     database = Database(settings.require_database_url(), pool_size=10, application="fluxfarm api")
     limiter = RateLimiter(redis_client(settings), processes=settings.api_workers)
+    tokens = TokenQueue(settings)
+    rules = Rules(max_queued=settings.max_queued, fair_between=settings.fair_between)
     return Services(
         settings=settings,
         catalog=load_catalog(settings),
         database=database,
-        tokens=TokenQueue(settings),
+        tokens=tokens,
         objects=Objects(open_store(settings)),
+        creates=Creates(database, tokens, rules),
         limiter=limiter,
         authenticator=Authenticator(database, limiter),
         signer=LinkSigner(load_secrets(settings)),

@@ -1,22 +1,23 @@
-"""May this key create this now? The slot, the fair tag and the row, in one statement of one short transaction.
+"""May this key create this now? The limits, the slot, the fair tag and the row, in one statement.
 
-The limit of creates per minute is counted from the rows themselves, while the key's row is locked by the slot that was
-just taken: exact over any number of API processes, whatever becomes of Redis, and a refused create leaves no trace.
+The limit of creates per minute is told from the rows themselves, while the key's row is locked: exact over any number
+of API processes, whatever becomes of Redis, and a refused create leaves no trace.
 """
 
+import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import JSON, bindparam, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from fluxfarm.catalog import Model
-from fluxfarm.database import announce_change
+from fluxfarm.database import Statements, announce_change, driver_sql
 from fluxfarm.errors import (
     ConcurrencyLimited,
+    FluxfarmError,
     LimitReached,
     LimitState,
     ModelNotAllowed,
@@ -30,29 +31,89 @@ from fluxfarm.plans import Plan
 
 WINDOW_SECONDS = 60
 
+UNDECIDED = "undecided"
+
+# The key's row is locked, then its tenant's; all is judged by what they hold then; and only what is not refused moves
+# anything, since each part reads from the one before it. So a refusal has nothing to undo, and the statement may commit
+# by itself, which keeps the key's lock from waiting for a client.
+#
+# How many were created within the last minute is told by numbers, not by counting: each row knows how many its key had
+# made with it, so the oldest of the minute is enough. The statement sees only what had committed when it began, while
+# the counters it locks are the latest; but the rows it cannot see are the latest ones, and follow in number on those
+# that had been made as it saw them (`seen`).
+#
 # Start-time fair queueing (Goyal, Vin and Cheng, 1996): start = max(virtual time, the tenant's last finish),
-# finish = start + cost / weight. Each part reads from the one before it, for a part that reads nothing from the
-# counter would run even when the counter refuses.
+# finish = start + cost / weight.
 ADMIT = text("""
-WITH slot AS (
-    UPDATE api_keys
-    SET active = active + 1, created = created + 1
-    WHERE id = :key_id
-      AND active < max_active
-      AND revoked_at IS NULL
-      AND (expires_at IS NULL OR expires_at > clock_timestamp())
-    RETURNING id, tenant_id, active, max_active, created
+WITH key AS (
+    SELECT id, tenant_id, active, max_active, created, creates_per_minute,
+        revoked_at IS NOT NULL OR coalesce(expires_at <= clock_timestamp(), false) AS ended
+    FROM api_keys WHERE id = :key_id
+    FOR NO KEY UPDATE
 ), tenant AS (
-    UPDATE tenants t
-    SET active = t.active + 1, created = t.created + 1
-    FROM slot
-    WHERE t.id = slot.tenant_id
-      AND t.suspended_at IS NULL
-      AND (t.max_active IS NULL OR t.active < t.max_active)
-    RETURNING t.id, t.weight, t.retention_seconds, t.active, t.creates_per_minute, t.created
+    SELECT t.id, t.weight, t.retention_seconds, t.active, t.max_active, t.created, t.creates_per_minute,
+        t.suspended_at IS NOT NULL AS suspended
+    FROM tenants t JOIN key ON key.tenant_id = t.id
+    FOR NO KEY UPDATE OF t
+), seen AS (
+    SELECT k.created AS by_key, t.created AS by_tenant
+    FROM api_keys k JOIN tenants t ON t.id = k.tenant_id WHERE k.id = :key_id
+), minute AS (
+    SELECT
+        k.n AS of_key, t.n AS of_tenant,
+        extract(epoch FROM k.since + interval '60 s' - clock_timestamp())::float AS key_reset,
+        extract(epoch FROM t.since + interval '60 s' - clock_timestamp())::float AS tenant_reset
+    FROM key, tenant, seen
+    CROSS JOIN LATERAL (
+        SELECT key.created - coalesce(min(first.key_seq), seen.by_key + 1) + 1 AS n, min(first.created_at) AS since
+        FROM (
+            SELECT p.key_seq, p.created_at FROM predictions p
+            WHERE p.key_id = key.id AND p.created_at > statement_timestamp() - interval '60 s'
+            ORDER BY p.created_at LIMIT 1
+        ) AS first
+    ) AS k
+    CROSS JOIN LATERAL (
+        SELECT tenant.created - coalesce(min(first.tenant_seq), seen.by_tenant + 1) + 1 AS n,
+            min(first.created_at) AS since
+        FROM (
+            SELECT p.tenant_seq, p.created_at FROM predictions p
+            WHERE tenant.creates_per_minute IS NOT NULL
+              AND p.tenant_id = tenant.id AND p.created_at > statement_timestamp() - interval '60 s'
+            ORDER BY p.created_at LIMIT 1
+        ) AS first
+    ) AS t
+), judged AS MATERIALIZED (
+    SELECT
+        key.active, key.max_active, key.created, key.creates_per_minute,
+        tenant.id AS tenant_id, tenant.weight, tenant.retention_seconds, tenant.created AS tenant_created,
+        tenant.max_active AS tenant_max_active, tenant.creates_per_minute AS tenant_creates_per_minute,
+        minute.of_key, minute.key_reset, minute.tenant_reset,
+        CASE
+            WHEN key.ended THEN 'ended'
+            WHEN tenant.suspended THEN 'suspended'
+            WHEN key.active >= key.max_active THEN 'active of key'
+            WHEN tenant.active >= tenant.max_active THEN 'active of tenant'
+            WHEN minute.of_key >= key.creates_per_minute THEN 'rate of key'
+            WHEN minute.of_tenant >= tenant.creates_per_minute THEN 'rate of tenant'
+            WHEN tenant.active < :max_queued THEN NULL
+            WHEN NOT :locked THEN 'undecided'
+            WHEN (
+                SELECT count(*) FROM (
+                    SELECT FROM predictions p
+                    WHERE p.tenant_id = tenant.id AND p.model = :model AND p.status = 'queued' LIMIT :max_queued
+                ) AS queued
+            ) >= :max_queued THEN 'queued'
+        END AS refusal
+    FROM key, tenant, minute
+), slot AS (
+    UPDATE api_keys k SET active = k.active + 1, created = k.created + 1
+    FROM judged WHERE k.id = :key_id AND judged.refusal IS NULL
+), tenant_slot AS (
+    UPDATE tenants t SET active = t.active + 1, created = t.created + 1
+    FROM judged WHERE t.id = judged.tenant_id AND judged.refusal IS NULL
 ), estimate AS (
     SELECT
-        tenant.*,
+        judged.*,
         ceil(:pixel_steps * coalesce(q.pixel_step_microseconds, :pixel_step_microseconds))::bigint AS cost,
         greatest(
             coalesce(CASE :priority WHEN 0 THEN q.virtual_floor ELSE q.low_virtual_floor END, 0),
@@ -62,7 +123,7 @@ WITH slot AS (
                 ORDER BY p.start_tag DESC LIMIT 1
             ), 0)
         ) AS virtual_time
-    FROM tenant LEFT JOIN model_queues q ON q.model = :model
+    FROM judged LEFT JOIN model_queues q ON q.model = :model WHERE judged.refusal IS NULL
 ), tag AS (
     INSERT INTO fair_tags AS f (owner, model, priority, last_finish)
     SELECT :fair_owner, :model, :priority, virtual_time + ceil(cost / weight)::bigint FROM estimate
@@ -78,52 +139,20 @@ WITH slot AS (
         retention_seconds, request_id, traceparent
     )
     SELECT
-        :id, e.id, :key_id, slot.created, e.created, :fair_owner, :model, :version, :priority,
+        :id, e.tenant_id, :key_id, e.created + 1, e.tenant_created + 1, :fair_owner, :model, :version, :priority,
         tag.last_finish - ceil(e.cost / e.weight)::bigint, e.cost, :needs_fetch,
         least(e.retention_seconds, :retention_seconds), :request_id, :traceparent
-    FROM tag, estimate e, slot
+    FROM tag, estimate e
     RETURNING id
 ), asked AS (
-    INSERT INTO prediction_inputs (prediction_id, input, plan) SELECT id, :input, :plan FROM created
+    INSERT INTO prediction_inputs (prediction_id, input, plan)
+    SELECT id, cast(:input AS json), cast(:plan AS jsonb) FROM created
 )
-SELECT slot.active, slot.max_active, slot.created, e.active AS tenant_active, e.created AS tenant_created,
-    e.creates_per_minute AS tenant_creates_per_minute
-FROM created, slot, estimate e
-""").bindparams(bindparam("input", type_=JSON), bindparam("plan", type_=JSONB))
-
-# Each row knows how many its key had made by then, so that the oldest of the last minute tells how many there are: one
-# probe of an index, where counting them would make a busy key's every create dearer.
-RECENT_OF_KEY = text("""
-SELECT :created - key_seq + 1 AS n, extract(epoch FROM created_at + interval '60 s' - clock_timestamp())::float AS reset
-FROM predictions WHERE key_id = :key_id AND created_at > clock_timestamp() - interval '60 s'
-ORDER BY created_at LIMIT 1
+SELECT refusal, active, max_active, of_key, creates_per_minute, key_reset,
+    tenant_max_active, tenant_creates_per_minute, tenant_reset
+FROM judged
 """)
-
-RECENT_OF_TENANT = text("""
-SELECT :created - tenant_seq + 1 AS n,
-    extract(epoch FROM created_at + interval '60 s' - clock_timestamp())::float AS reset
-FROM predictions WHERE tenant_id = :tenant_id AND created_at > clock_timestamp() - interval '60 s'
-ORDER BY created_at LIMIT 1
-""")
-
-QUEUED_OF_TENANT = text("""
-SELECT count(*) FROM (
-    SELECT FROM predictions WHERE tenant_id = :tenant_id AND model = :model AND status = 'queued' LIMIT :bound + 1
-) AS queued
-""")
-
-# Whether this very transaction wrote the key's row.
-TOOK_SLOT = text("""
-SELECT coalesce(xmin::text = pg_current_xact_id_if_assigned()::xid::text, false) FROM api_keys WHERE id = :key_id
-""")
-
-REFUSED = text("""
-SELECT
-    k.revoked_at IS NOT NULL OR coalesce(k.expires_at <= clock_timestamp(), false) AS ended,
-    t.suspended_at IS NOT NULL AS suspended,
-    k.active, k.max_active, k.created, t.active AS tenant_active, t.max_active AS tenant_max_active
-FROM api_keys k JOIN tenants t ON t.id = k.tenant_id WHERE k.id = :key_id
-""")
+ADMIT_ALONE = driver_sql(ADMIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +180,12 @@ class Rules:
     fair_between: str = "tenant"
 
 
-def admit(session: Session, request: Request, rules: Rules) -> LimitState:
-    """Take a slot and write the row, or refuse; a refusal must be rolled back by the caller's transaction.
+Verdict = LimitState | FluxfarmError | None
+"""Where the key stands after the create, or why it is refused; None if only a transaction can tell."""
 
-    Returns where the key stands afterwards.
+
+def admit(session: Session, request: Request, rules: Rules) -> LimitState:
+    """Take a slot and write the row, or refuse and leave nothing behind; returns where the key stands afterwards.
 
     Raises:
         ConcurrencyLimited, RateLimited, QueueFull: with the state of the limits.
@@ -163,33 +194,46 @@ def admit(session: Session, request: Request, rules: Rules) -> LimitState:
         Unauthenticated: the key ended since it was looked up.
 
     """
-    _check_model(request)
-    admitted = session.execute(ADMIT, _parameters(request, rules)).one_or_none()
-    caller = request.caller
-    if admitted is None:
-        raise _refusal(session, caller)
-    recent = session.execute(RECENT_OF_KEY, {"key_id": caller.key_id, "created": admitted.created}).one()
-    state = _state(caller, recent.n, recent.reset, admitted.active, admitted.max_active)
-    if recent.n > caller.limits.creates_per_minute:
-        message = f"The key may create {caller.limits.creates_per_minute} predictions a minute."
-        raise _limited(RateLimited(message, retry_after=recent.reset), state)
-    if (most := admitted.tenant_creates_per_minute) is not None:
-        of_tenant = session.execute(
-            RECENT_OF_TENANT, {"tenant_id": caller.tenant_id, "created": admitted.tenant_created}
-        ).one()
-        if of_tenant.n > most:
-            message = f"The tenant may create {most} predictions a minute over all its keys."
-            raise _limited(RateLimited(message, retry_after=of_tenant.reset), state)
-    most_queued = rules.max_queued
-    if admitted.tenant_active > most_queued and _queued(session, request, most_queued) > most_queued:
-        message = f"The tenant has {most_queued} predictions of {request.model.slug} waiting, the most allowed."
-        raise _limited(QueueFull(message, retry_after=10), state)
+    check_model(request)
+    parameters = _parameters(request, rules)
+    row = session.execute(ADMIT, parameters).one_or_none()
+    if row is not None and row.refusal == UNDECIDED:
+        # The rows of key and tenant are locked by now.
+        row = session.execute(ADMIT, {**parameters, "locked": True}).one()
+    if row is None or row.refusal is not None:
+        raise _refusal(row, request, rules)
+    announce_change(session, "prediction queued", **_told(request))
+    return _state(row, admitted=1)
+
+
+def admit_all(statements: Statements, requests: Sequence[Request], rules: Rules) -> list[Verdict]:
+    """As `admit`, several of one key in one round trip; each decided after those before it.
+
+    A tenant with so much active that its queue may be full is not decided here: that must be counted under its lock.
+    """
+    rows = statements.each(ADMIT_ALONE, [_parameters(request, rules) for request in requests])
+    verdicts = [_verdict(row, request, rules) for row, request in zip(rows, requests, strict=True)]
+    for request, verdict in zip(requests, verdicts, strict=True):
+        if isinstance(verdict, LimitState):
+            announce_change(statements, "prediction queued", **_told(request))
+    return verdicts
+
+
+def _verdict(row: Any, request: Request, rules: Rules) -> Verdict:
+    if row is None:
+        return _refusal(None, request, rules)
+    if row.refusal == UNDECIDED:
+        return None
+    return _state(row, admitted=1) if row.refusal is None else _refusal(row, request, rules)
+
+
+def _told(request: Request) -> dict[str, Any]:
     traced = {"request_id": request.request_id, "traceparent": request.traceparent}
-    announce_change(session, "prediction queued", prediction=request.id, model=request.model.slug, **traced)
-    return state
+    return {"prediction": request.id, "model": request.model.slug, **traced}
 
 
-def _check_model(request: Request) -> None:
+def check_model(request: Request) -> None:
+    """Raises `ModelNotAllowed` if the list of models of the key or its tenant lacks this one."""
     caller, slug = request.caller, request.model.slug
     for whose, allowed in (("key", caller.models), ("key's tenant", caller.tenant_models)):
         if allowed is not None and slug not in allowed:
@@ -203,6 +247,7 @@ def _parameters(request: Request, rules: Rules) -> dict[str, Any]:
         "priority": int(request.low_priority),
         "id": request.id,
         "key_id": request.caller.key_id,
+        "max_queued": rules.max_queued,
         "model": request.model.slug,
         "version": request.model.version,
         "pixel_steps": request.plan.pixel_steps(request.model),
@@ -211,46 +256,48 @@ def _parameters(request: Request, rules: Rules) -> dict[str, Any]:
         "retention_seconds": request.retention_seconds,
         "request_id": request.request_id,
         "traceparent": request.traceparent,
-        "input": dict(request.shown_input),
-        "plan": request.plan.to_json(),
+        "input": json.dumps(dict(request.shown_input)),
+        "plan": json.dumps(request.plan.to_json()),
+        "locked": False,
     }
 
 
-def _queued(session: Session, request: Request, bound: int) -> int:
-    parameters = {"tenant_id": request.caller.tenant_id, "model": request.model.slug, "bound": bound}
-    return int(session.execute(QUEUED_OF_TENANT, parameters).scalar_one())
-
-
-def _refusal(session: Session, caller: Caller) -> Exception:
-    row = session.execute(REFUSED, {"key_id": caller.key_id}).one_or_none()
-    if row is None or row.ended:
+def _refusal(row: Any, request: Request, rules: Rules) -> FluxfarmError:
+    """Which limit of whom it was."""
+    refusal = "ended" if row is None else row.refusal
+    if refusal == "ended":
         return Unauthenticated("The API key was revoked or has expired.")
-    if row.suspended:
+    if refusal == "suspended":
         return TenantSuspended("The tenant of this key is suspended; it may not create predictions now.")
-    of_tenant = row.tenant_max_active is not None and row.tenant_active >= row.tenant_max_active
-    # Where the tenant refused, the key's slot was taken before; it goes with this transaction.
-    taken = int(of_tenant and session.execute(TOOK_SLOT, {"key_id": caller.key_id}).scalar_one())
-    active, created = row.active - taken, row.created - taken
-    recent = session.execute(RECENT_OF_KEY, {"key_id": caller.key_id, "created": created}).one_or_none()
-    n, reset = (recent.n, recent.reset) if recent else (0, None)
-    if of_tenant:
-        message = f"The tenant has {row.tenant_max_active} active predictions over all its keys, the most allowed."
-    else:
+    error: LimitReached
+    if refusal == "active of key":
         message = f"The key has {row.max_active} active predictions, the most allowed; wait for one to end."
-    return _limited(ConcurrencyLimited(message, retry_after=1), _state(caller, n, reset, active, row.max_active))
+        error = ConcurrencyLimited(message, retry_after=1)
+    elif refusal == "active of tenant":
+        message = f"The tenant has {row.tenant_max_active} active predictions over all its keys, the most allowed."
+        error = ConcurrencyLimited(message, retry_after=1)
+    elif refusal == "rate of key":
+        message = f"The key may create {row.creates_per_minute} predictions a minute."
+        error = RateLimited(message, retry_after=_reset(row.key_reset))
+    elif refusal == "rate of tenant":
+        message = f"The tenant may create {row.tenant_creates_per_minute} predictions a minute over all its keys."
+        error = RateLimited(message, retry_after=_reset(row.tenant_reset))
+    else:
+        waiting = f"The tenant has {rules.max_queued} predictions of {request.model.slug} waiting, the most allowed."
+        error = QueueFull(waiting, retry_after=10)
+    error.limits = _state(row, admitted=0)
+    return error
 
 
-def _state(caller: Caller, recent: int, reset: float | None, active: int, max_active: int) -> LimitState:
-    limit = caller.limits.creates_per_minute
+def _state(row: Any, *, admitted: int) -> LimitState:
     return LimitState(
-        rate_limit=limit,
-        rate_remaining=max(0, limit - recent),
-        rate_reset_seconds=max(0.0, WINDOW_SECONDS if reset is None else reset),
-        active_limit=max_active,
-        active_remaining=max(0, max_active - active),
+        rate_limit=row.creates_per_minute,
+        rate_remaining=max(0, row.creates_per_minute - row.of_key - admitted),
+        rate_reset_seconds=_reset(row.key_reset),
+        active_limit=row.max_active,
+        active_remaining=max(0, row.max_active - row.active - admitted),
     )
 
 
-def _limited(error: LimitReached, state: LimitState) -> LimitReached:
-    error.limits = state
-    return error
+def _reset(found: float | None) -> float:
+    return WINDOW_SECONDS if found is None else max(0.0, found)

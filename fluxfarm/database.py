@@ -2,12 +2,14 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine, event
+from psycopg.rows import namedtuple_row
+from sqlalchemy import Connection, Engine, TextClause, create_engine, event
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
@@ -23,6 +25,33 @@ PING_AFTER_SECONDS = 1.0
 
 BUSY = (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
 """It answers, so it is not away: a limit of ours or another transaction stood in the way."""
+
+
+def driver_sql(statement: TextClause) -> str:
+    """A statement as the driver takes it."""
+    return str(statement.compile(dialect=PGDialect_psycopg()))  # type: ignore[no-untyped-call]
+
+
+class Statements:
+    """A connection on which each call is a transaction."""
+
+    def __init__(self, driver: psycopg.Connection[Any]) -> None:
+        self._driver = driver
+        self.info: dict[str, Any] = {}
+
+    def each(self, statement: str, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """The first row that the statement gives for each of these parameters, or None: all in one round trip.
+
+        They commit together or not at all; each sees what those before it wrote.
+        """
+        if len(rows) == 1:
+            return [self._cursor().execute(statement, rows[0]).fetchone()]
+        with self._driver.pipeline():
+            cursors = [self._cursor().execute(statement, row) for row in rows]
+        return [cursor.fetchone() for cursor in cursors]
+
+    def _cursor(self) -> psycopg.Cursor[Any]:
+        return self._driver.cursor(row_factory=namedtuple_row)
 
 
 class Database:
@@ -50,7 +79,7 @@ class Database:
         )
         event.listen(self.engine, "checkin", _note_use)
         event.listen(self.engine, "checkout", self._ping_if_idle)
-        self._reads = self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._alone = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def session_scope(self) -> Iterator[Session]:
@@ -65,8 +94,7 @@ class Database:
         with _translated(), Session(self.engine, expire_on_commit=False) as session:
             with session.begin():
                 yield session
-            for event, fields in session.info.get("changes", ()):
-                log.info(event, extra={"fields": fields})
+            _tell_changes(session)
 
     @contextmanager
     def read_scope(self) -> Iterator[Connection]:
@@ -76,8 +104,28 @@ class Database:
             Unavailable: as `session_scope` does.
 
         """
-        with _translated(), self._reads.connect() as connection:
+        with _translated(), self._alone.connect() as connection:
             yield connection
+
+    @contextmanager
+    def statement_scope(self) -> Iterator[Statements]:
+        """Statements that commit by themselves, spoken to the driver, which costs a fraction of a session.
+
+        Raises:
+            Unavailable: as `session_scope` does.
+
+        """
+        with _translated(), self._alone.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, psycopg.Connection)
+            statements = Statements(driver)
+            try:
+                yield statements
+            except (psycopg.OperationalError, psycopg.InterfaceError):
+                if driver.closed:
+                    connection.invalidate()
+                raise
+            _tell_changes(statements)
 
     def _ping_if_idle(self, connection: Any, record: Any, _: Any) -> None:
         """One that was used a moment ago is alive; asking each time would double the cost of a small read."""
@@ -92,10 +140,15 @@ class Database:
         self.engine.dispose()
 
 
-def announce_change(session: Session, event: str, **fields: Any) -> None:
-    """Log one change of status once the session's transaction has committed."""
+def announce_change(scope: Session | Statements, event: str, **fields: Any) -> None:
+    """Log one change of status once it has committed."""
     told = {name: value for name, value in fields.items() if value is not None}
-    session.info.setdefault("changes", []).append((event, told))
+    scope.info.setdefault("changes", []).append((event, told))
+
+
+def _tell_changes(scope: Session | Statements) -> None:
+    for told, fields in scope.info.pop("changes", ()):
+        log.info(told, extra={"fields": fields})
 
 
 def _note_use(_: Any, record: Any) -> None:
@@ -109,9 +162,11 @@ def _translated() -> Iterator[None]:
         yield
     except PoolTimeout as error:
         raise Unavailable("All database connections are busy; try again.", retry_after=1) from error
-    except DBAPIError as error:
-        if isinstance(error.orig, BUSY):
+    except (DBAPIError, psycopg.Error) as error:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(cause, BUSY):
             raise Busy("The database is busy; try again.", retry_after=1) from error
-        if error.connection_invalidated or isinstance(error.orig, psycopg.OperationalError | psycopg.InterfaceError):
+        cut = isinstance(error, DBAPIError) and error.connection_invalidated
+        if cut or isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
             raise Unavailable("The database is away; try again.", retry_after=2) from error
         raise

@@ -10,9 +10,8 @@ from flask import Blueprint, Response, g, jsonify, request
 from api import body, limits, test_outcome, tracing, uploads
 from api.doors import eachlabs_words as words
 from api.services import services
-from fluxfarm import admission, inputs, lifecycle, lookup
+from fluxfarm import inputs, lifecycle, lookup
 from fluxfarm.admission import Request as Admission
-from fluxfarm.admission import Rules
 from fluxfarm.catalog import Model
 from fluxfarm.errors import FieldError, InvalidInput, LimitState, SafetyCheckerRequired
 from fluxfarm.inputs import DataPicture, Order
@@ -37,7 +36,6 @@ def create() -> Response:
             raise SafetyCheckerRequired(message)
         prediction = uuid.uuid4()
         limits.tell(_admit(caller, asked, prediction))
-    services().tokens.put(asked.model.slug)
     return jsonify(status="success", message="Prediction created successfully", predictionID=str(prediction))
 
 
@@ -140,7 +138,7 @@ def _wrong_fields(sent: dict[str, Any]) -> list[FieldError]:
 
 def _admit(caller: Caller, asked: Asked, prediction: uuid.UUID) -> LimitState:
     """The picture first, since no transaction is held over storage; a refusal takes it away again."""
-    objects, settings = services().objects, services().settings
+    objects = services().objects
     picture = asked.order.image
     image_key = uploads.keep(objects, caller, prediction, picture) if isinstance(picture, DataPicture) else None
     admitted = Admission(
@@ -154,11 +152,9 @@ def _admit(caller: Caller, asked: Asked, prediction: uuid.UUID) -> LimitState:
         low_priority=asked.low_priority,
         retention_seconds=asked.retention_seconds,
     )
-    rules = Rules(max_queued=settings.max_queued, fair_between=settings.fair_between)
     with ExitStack() as undo:
         if image_key is not None:
             undo.callback(objects.delete, image_key)
-        with services().database.session_scope() as session:
-            state = admission.admit(session, admitted, rules)
+        state = services().creates.admit(admitted)
         undo.pop_all()
     return state
