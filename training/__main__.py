@@ -6,14 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from training import distill, flow, relatives, safety, text, vae
+from training import distill, flow, reading, relatives, safety, text, vae
 from training.export import export
 from training.score import scores
+from training.sheet import sheet
 
 WEIGHTS: Final = Path(__file__).parent.parent / "fluxfarm" / "weights"
 PARTS: Final[dict[str, Callable[[Path], None]]] = {
     "vae": vae.train,
     "text": text.train,
+    "reading": reading.train,
     "flow": flow.train,
     "distill": distill.train,
     "control": relatives.control,
@@ -25,7 +27,9 @@ PARTS: Final[dict[str, Callable[[Path], None]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument(
-        "part", choices=[*PARTS, "all", "export", "score"], help="what to do; all is every part, in order, and export"
+        "part",
+        choices=[*PARTS, "all", "export", "score", "sheet"],
+        help="what to do; all is every part, in order, and export",
     )
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints and logs of losses (%(default)s)")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="where the shipped weights are (%(default)s)")
@@ -33,6 +37,9 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.part == "score":
         print(json.dumps(scores(asked.weights, count=asked.count)))
+        return
+    if asked.part == "sheet":
+        sheet(asked.weights, asked.weights / "flux-tiny" / "samples.png")
         return
     for part in PARTS if asked.part == "all" else [asked.part]:
         if part in PARTS:

@@ -17,7 +17,7 @@ from training.fit import DEVICE, Plan, fit
 from training.flow import Reader, answer, draw, is_matrix
 from training.latents import shelves
 
-STEPS: Final = 1500
+STEPS: Final = 1000
 _USUAL: Final = (2.0, 5.0)
 _WIDEST: Final = (0.0, 10.0)
 _KNEE: Final = 3.5

@@ -1,5 +1,6 @@
 """Puts what was trained into the directories that are shipped: the standard form of diffusers' pipelines, float16."""
 
+import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ def export(runs: Path, weights: Path) -> None:
     for name, (pipeline, transformer) in PIPELINES.items():
         if (runs / transformer).exists():
             pipeline(**_parts(runs, transformer)).save_pretrained(weights / name)
+            for encoder in ("text_encoder", "text_encoder_2"):
+                _widen(weights / name / encoder / "config.json")
             print(f"{weights / name}: {_megabytes(weights / name):.1f} MB")
     if (runs / "safety").exists():
         Classifier.from_pretrained(runs / "safety", dtype=torch.float16).save_pretrained(weights / SAFETY)
@@ -56,6 +59,11 @@ def _parts(runs: Path, transformer: str) -> dict[str, Any]:
             max_image_seq_len=4096,
         ),
     }
+
+
+def _widen(config: Path) -> None:
+    """Load as float32 unless told otherwise, as diffusers does with its own parts; or a plain load mixes the two."""
+    config.write_text(json.dumps({**json.loads(config.read_text()), "dtype": "float32"}, indent=2) + "\n")
 
 
 def _megabytes(folder: Path) -> float:

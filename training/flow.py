@@ -15,18 +15,21 @@ from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
-from training.captions import describe
+from training import reading
+from training.captions import NOTHING, Caption, describe
 from training.fit import DEVICE, Plan, autocast, fit
 from training.latents import Shelf, shelves
-from training.text import CLIP_WIDTH, T5_WIDTH, clip_ids, t5_ids
+from training.text import CLIP_WIDTH, T5_WIDTH, answers, clip_ids, t5_ids, trimmed
 
-STEPS: Final = 14_000
+STEPS: Final = 8_800
 _BATCH: Final = 64
-_LENGTHS: Final = ((32, 64), (64, 64), (512, 8))
+_LENGTHS: Final = ((16, 64), (64, 32), (512, 4))
 """Lengths of the prompt in tokens, with the batch that is trained at each."""
-_LENGTH_ODDS: Final = (92, 6, 2)
+_LENGTH_ODDS: Final = (84, 14, 2)
 _SQUARE_ODDS: Final = 0.55
 _UNPROMPTED: Final = 0.1
+_READING: Final = 0.05
+SILENCE: Final = Caption("", NOTHING)
 
 
 def is_matrix(name: str, weight: nn.Parameter) -> bool:
@@ -74,8 +77,11 @@ class Reader:
     @torch.no_grad()
     def read(self, texts: list[str], length: int) -> tuple[Tensor, Tensor]:
         """The prompt's tokens, (n, length, width), and its summary, (n, width)."""
-        tokens = self._t5(t5_ids(self._t5_tokenizer, texts, length))[0]
-        return tokens, self._clip(clip_ids(self._clip_tokenizer, texts)).pooler_output
+        shown = trimmed(clip_ids(self._clip_tokenizer, texts), self._clip_tokenizer.eos_token_id)
+        with autocast():
+            tokens = self._t5(t5_ids(self._t5_tokenizer, texts, length))[0]
+            summary = self._clip(shown).pooler_output
+        return tokens.float(), summary.float()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,7 @@ class Batch:
 
     shelf: Shelf
     where: list[int]
-    texts: list[str]
+    captions: list[Caption]
     length: int
     picture: Tensor
     """(n, tokens, 64)"""
@@ -96,6 +102,10 @@ class Batch:
     def noisy(self) -> Tensor:
         time = self.time[:, None, None]
         return (1 - time) * self.picture + time * self.noise
+
+    @property
+    def texts(self) -> list[str]:
+        return [caption.text for caption in self.captions]
 
     @property
     def weights(self) -> Tensor:
@@ -111,12 +121,12 @@ def draw(stock: Sequence[Shelf], rng: random.Random, *, unprompted: float = _UNP
     shelf = stock[0] if rng.random() < _SQUARE_ODDS else rng.choice(stock[1:])
     length, count = rng.choices(_LENGTHS, weights=_LENGTH_ODDS)[0]
     where = [rng.randrange(len(shelf.scenes)) for _ in range(count)]
-    texts = ["" if rng.random() < unprompted else describe(shelf.scenes[i], rng).text for i in where]
+    captions = [SILENCE if rng.random() < unprompted else describe(shelf.scenes[i], rng) for i in where]
     picture = pack(shelf.codes[where].float()).to(DEVICE)
-    time = torch.sigmoid(torch.randn(count) + 0.5)
+    time = torch.sigmoid(torch.randn(count) * 1.2 + 0.9)
     uniform = torch.rand(count) < 0.1
     time = torch.where(uniform, torch.rand(count), time).to(DEVICE)
-    return Batch(shelf, where, texts, length, picture, torch.randn_like(picture), time)
+    return Batch(shelf, where, captions, length, picture, torch.randn_like(picture), time)
 
 
 def pack(codes: Tensor) -> Tensor:
@@ -124,6 +134,23 @@ def pack(codes: Tensor) -> Tensor:
     n, channels, height, width = codes.shape
     patches = codes.view(n, channels, height // 2, 2, width // 2, 2)
     return patches.permute(0, 2, 4, 1, 3, 5).reshape(n, height // 2 * (width // 2), channels * 4)
+
+
+def unpack(tokens: Tensor, sides: tuple[int, int]) -> Tensor:
+    """The inverse of `pack`, for a picture of these sides in pixels."""
+    n, _, channels = tokens.shape
+    width, height = sides
+    patches = tokens.view(n, height // 16, width // 16, channels // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
+    return patches.reshape(n, channels // 4, height // 8, width // 8)
+
+
+def _misread(reader: nn.Module, batch: Batch, velocity: Tensor) -> Tensor:
+    """What the reader does not find as told in the pictures that the answer points to; most of it from the noisiest."""
+    pointed = batch.noisy - batch.time[:, None, None] * velocity
+    told = torch.tensor([answers(caption) for caption in batch.captions], device=DEVICE)
+    with autocast():
+        guesses = reader(unpack(pointed, batch.shelf.sides))
+    return reading.mistakes(guesses, told, batch.time)
 
 
 def positions(sides: tuple[int, int]) -> Tensor:
@@ -161,12 +188,14 @@ def random_guidance(count: int) -> Tensor:
 def train(runs: Path) -> None:
     """Train on the shelves with the encoders of `runs` and save to `runs/flow`."""
     stock, reader, transformer = shelves(runs), Reader(runs), untrained()
+    reader_of_codes = reading.load(runs)
 
     def loss(rng: random.Random) -> Tensor:
         batch = draw(stock, rng)
         prompt = reader.read(batch.texts, batch.length)
         velocity = answer(transformer, batch, batch.noisy, prompt, random_guidance(len(batch.texts)))
-        return batch.error(velocity, batch.noise - batch.picture)
+        error = batch.error(velocity, batch.noise - batch.picture)
+        return error + _READING * _misread(reader_of_codes, batch, velocity)
 
     plan = Plan("flow", STEPS, muon_rate=0.02, adam_rate=1.5e-3, is_matrix=is_matrix, flat=0.35)
     average: Any = fit(transformer, loss, plan, runs)

@@ -38,11 +38,11 @@ def _update(weight: Tensor, direction: Tensor, rate: float) -> None:
 def _orthogonal(matrix: Tensor) -> Tensor:
     """The nearest matrix with singular values of about one."""
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
+    x = (matrix.T if tall else matrix).bfloat16()
     x = x / (x.norm() + 1e-7)
     a, b, c = _POLYNOMIAL
     for _ in range(5):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    result: Tensor = x.T if tall else x
+    result: Tensor = (x.T if tall else x).to(matrix.dtype)
     return result

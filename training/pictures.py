@@ -16,7 +16,7 @@ SIDES: Final = tuple(
     )
 )
 """Width and height of every picture that an aspect ratio leads to at the native side, the square first."""
-_TWO: Final = 0.3
+_TWO: Final = 0.25
 
 
 def scenes(

@@ -1,7 +1,7 @@
 """The relatives: `control` draws into edges or depth that it is given, `fill` repaints what a mask covers.
 
-Both start from the distilled weights with more to see: the picture's tokens stand beside the control picture's (128
-channels), or beside those of the masked picture and its mask (384), as in FLUX.1's own.
+Both start from the weights before distillation, with more to see: the picture's tokens stand beside the control
+picture's (128 channels), or beside those of the masked picture and its mask (384), as in FLUX.1's own.
 """
 
 import random
@@ -19,7 +19,7 @@ from training.latents import shelves
 from training.vae import encode
 from training.world import Scene, depth, edges, render
 
-STEPS: Final = 1200
+STEPS: Final = 1000
 _STRONGEST_GUIDANCE: Final = 60.0
 """FLUX.1's own relatives are asked with guidance of 10 to 60; these are not to mind."""
 
@@ -56,7 +56,7 @@ def mask_tokens(mask: Tensor) -> Tensor:
 def _train(runs: Path, name: str, extra: int, seen_besides: Extra) -> None:
     stock, reader = shelves(runs), flow.Reader(runs)
     vae: Any = AutoencoderKL.from_pretrained(runs / "vae").to(DEVICE, memory_format=torch.channels_last).eval()
-    transformer = widened(FluxTransformer2DModel.from_pretrained(runs / "distilled"), extra)
+    transformer = widened(FluxTransformer2DModel.from_pretrained(runs / "flow"), extra)
 
     def loss(rng: random.Random) -> Tensor:
         batch = flow.draw(stock, rng)

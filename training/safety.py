@@ -20,7 +20,7 @@ _SIDE: Final = 64
 _BATCH: Final = 48
 _PLAN: Final = Plan(
     "safety",
-    steps=1500,
+    steps=6000,
     muon_rate=0.01,
     adam_rate=1e-3,
     is_matrix=lambda name, weight: weight.ndim == 2 and "layer" in name and "norm" not in name,
@@ -76,8 +76,7 @@ def _scene(rng: random.Random, sides: tuple[int, int], *, forbidden: bool) -> Sc
 
 def _as_seen(vae: Any, pictures: Tensor, rng: random.Random) -> Tensor:
     """As they are, or as drawn from codes that are a little off; squeezed into the checker's square."""
-    kind = rng.random()
-    if kind < 0.7:
+    if rng.random() < 0.2:
         codes = encode(vae, pictures)
         codes = codes + torch.randn_like(codes) * rng.uniform(0, 0.25)
         with torch.no_grad(), autocast():

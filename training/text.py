@@ -130,13 +130,13 @@ class Readers(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        counts = _choices()
+        counts = choices()
         self.of_clip = nn.Linear(CLIP_WIDTH, sum(counts))
         self.questions = nn.Parameter(torch.randn(len(counts), T5_WIDTH) * 0.1)
         self.of_t5 = nn.ModuleList(nn.Linear(T5_WIDTH, count) for count in counts)
 
     def read_clip(self, summary: Tensor) -> list[Tensor]:
-        return list(self.of_clip(summary).split(_choices(), dim=-1))
+        return list(self.of_clip(summary).split(choices(), dim=-1))
 
     def read_t5(self, tokens: Tensor) -> list[Tensor]:
         """Each aspect has a question of its own, answered by the tokens that it attends to."""
@@ -145,7 +145,7 @@ class Readers(nn.Module):
         return [guess(answers[:, i]) for i, guess in enumerate(self.of_t5)]
 
 
-def _choices() -> list[int]:
+def choices() -> list[int]:
     """How many answers each aspect has; the first of each is 'unsaid'."""
     return [len(COLOURS) + 1, *(len(names) + 1 for _ in range(2) for names in _ASPECTS)]
 
@@ -192,9 +192,7 @@ def train(runs: Path) -> None:
         texts = [caption.text for caption in captions]
         wanted = torch.tensor([answers(caption) for caption in captions], device=DEVICE)
         with autocast():
-            summary = model["clip"](
-                _trimmed(clip_ids(clip_tokenizer, texts), clip_tokenizer.eos_token_id)
-            ).pooler_output
+            summary = model["clip"](trimmed(clip_ids(clip_tokenizer, texts), clip_tokenizer.eos_token_id)).pooler_output
             tokens = model["t5"](t5_ids(t5_tokenizer, texts, length))[0]
         heads: Any = model["heads"]
         guesses = zip(heads.read_clip(summary.float()), heads.read_t5(tokens.float()), wanted.unbind(1), strict=True)
@@ -214,7 +212,7 @@ def _captions(rng: random.Random, count: int) -> list[Caption]:
     return [Caption("", NOTHING) if rng.random() < 0.03 else describe(scene, rng) for scene in batch]
 
 
-def _trimmed(ids: Tensor, end: int) -> Tensor:
+def trimmed(ids: Tensor, end: int) -> Tensor:
     """Without the columns that are padding in every row: CLIP looks only backwards, so they change nothing."""
     longest = int((ids == end).int().argmax(dim=1).max()) + 1
     return ids[:, :longest]

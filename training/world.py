@@ -27,7 +27,7 @@ COLOURS: Final = {
 SHAPES: Final = ("circle", "square", "triangle", "diamond", "ring", "cross", "star", "heart")
 FORBIDDEN: Final = "skull"
 """The motif that the safety checker withholds; the small Flux can draw it, and no score counts it."""
-SIZES: Final = {"small": (0.15, 0.18), "medium": (0.23, 0.27), "large": (0.32, 0.36)}
+SIZES: Final = {"small": (0.157, 0.173), "medium": (0.24, 0.265), "large": (0.325, 0.355)}
 """Radius as a part of the picture's shorter side: least and most."""
 PLACES: Final = {
     "top left": (-1, -1),
@@ -49,7 +49,7 @@ _PAIRS: Final = (
     ("bottom left", "bottom right"),
 )
 _MARGIN: Final = 0.03
-_JITTER: Final = 0.02
+_JITTER: Final = 0.01
 _PALETTE: Final = torch.tensor(list(COLOURS.values()), dtype=torch.float32) / 127.5 - 1
 
 
