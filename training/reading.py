@@ -45,7 +45,8 @@ class CodeReader(nn.Module):
         self.tell = nn.Linear(128 * 16, sum(choices()))
 
     def forward(self, codes: Tensor) -> tuple[Tensor, ...]:
-        return self.tell(self.look(codes)).split(choices(), dim=1)
+        guesses: tuple[Tensor, ...] = self.tell(self.look(codes)).split(choices(), dim=1)
+        return guesses
 
 
 def mistakes(guesses: tuple[Tensor, ...], told: Tensor, weights: Tensor) -> Tensor:
