@@ -5,13 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The index that holds torch's CPU build, used where no NVIDIA device is found. Without it pip's own index decides.
 TORCH_CPU_INDEX ?=
+MINUTES ?= 30
+SEED ?= 7
 
 # torch comes in several builds, each with hashes of its own: it is pinned by version alone.
 LOCK := $(VENV)/lock/bin/pip-compile --generate-hashes --strip-extras --no-annotate --no-header --no-emit-index-url \
 	--no-emit-find-links --unsafe-package torch --unsafe-package setuptools -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help up setup test bench check format lint types imports dead-code audit lock docs clean
+.PHONY: help up setup test bench chaos check format lint types imports dead-code audit lock docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +28,9 @@ test: $(VENV)/dev ## install, then run the tests
 
 bench: $(VENV)/up ## install, then measure what this machine gives, beside a bare Flask and Celery
 	@$(BIN)/python -m benchmarks.bench $(BENCH)
+
+chaos: $(VENV)/dev ## break a farm by a seeded schedule and count what is lost: MINUTES=30 SEED=7
+	@$(BIN)/python -m benchmarks.chaos --seed $(SEED) --minutes $(MINUTES) $(CHAOS)
 
 check: $(VENV)/dev lint types imports dead-code audit ## everything that must hold: format, lint, types, imports, audit, tests
 	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-report=xml:coverage.xml

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -116,15 +116,15 @@ class Processes:
             process.end()
         self._guardian.dismiss()
 
-    def start(self, *words: str, **settings: str) -> Process:
-        """`python -m …`; settings by their names in small letters."""
+    def start(self, *words: str, environment: Mapping[str, str] | None = None, **settings: str) -> Process:
+        """`python -m …`; settings by their names in small letters, and other variables as they are."""
         told = {f"FLUXFARM_{name.upper()}": value for name, value in settings.items()}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUXFARM_")}
         log = self.directory / f"log-{len(self._all)}-{uuid.uuid4().hex[:6]}"
         with log.open("wb") as output:
             child = spawn(
                 [sys.executable, "-m", *words],
-                environment={**kept, "PYTHONPATH": str(ROOT), **self.environment, **told},
+                environment={**kept, "PYTHONPATH": str(ROOT), **self.environment, **(environment or {}), **told},
                 stop_signal=signal.SIGKILL,
                 guardian=self._guardian,
                 output=output,
@@ -134,7 +134,7 @@ class Processes:
         return process
 
     def worker(self, slug: str, **settings: str) -> Process:
-        return self.start("worker", "--model", slug, **settings)
+        return self.start("worker", "--model", slug, environment=None, **settings)
 
     @contextmanager
     def kept_running(self, slug: str, **settings: str) -> Iterator[list[Process]]:

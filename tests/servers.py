@@ -4,6 +4,7 @@ import re
 import socket
 import subprocess
 import sysconfig
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ class S3Server:
     access_key: str
     secret_key: str
     bucket: str
+    pid: int = 0
 
     def environment(self) -> dict[str, str]:
         """The settings that make fluxfarm use this server."""
@@ -41,7 +43,14 @@ def rclone_s3(directory: Path) -> Iterator[S3Server]:
         assert server.stderr is not None
         endpoint = next((found[1] for line in server.stderr if (found := LISTENING.search(line))), None)
         assert endpoint is not None, "rclone ended without listening"
-        yield S3Server(endpoint, access_key, secret_key, bucket)
+        # Else what it has to say of many failures would fill the pipe and stop it.
+        listener = threading.Thread(target=server.stderr.read)
+        listener.start()
+        try:
+            yield S3Server(endpoint, access_key, secret_key, bucket, server.pid)
+        finally:
+            server.kill()
+            listener.join()
     finally:
         server.kill()
         server.communicate()

@@ -92,15 +92,24 @@ class PrivateServer(ABC):
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            guardian = stack.enter_context(Guardian())
-            if not any(self._start(guardian) for _ in range(STARTS)):
-                raise Unavailable(f"{self.title} did not start; the reason is at the end of {self._log}")
-            stack.callback(self._stop, guardian)
+            self._guardian = stack.enter_context(Guardian())
+            self.start_again()
+            stack.callback(self._stop, self._guardian)
             self._ending = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ending.close()
+
+    def start_again(self) -> None:
+        """Start it within the block, also after it has ended in whatever way; once proven it keeps its port.
+
+        Raises:
+            Unavailable: it does not start.
+
+        """
+        if not any(self._start(self._guardian) for _ in range(STARTS)):
+            raise Unavailable(f"{self.title} did not start; the reason is at the end of {self._log}")
 
     def _kept_port(self, share: Share) -> int:
         return share.kept_port(self.directory / f"{type(self).__name__}.port", first=self.first_shared_port)

@@ -1,0 +1,40 @@
+"""A wall clock that is wrong by `CHAOS_CLOCK` seconds, for the process that finds this directory on its path.
+
+Python imports it before anything else, so whoever asks the time afterwards is told the wrong one. The monotonic clock
+stays right, as it does on a machine whose wall clock is wrong.
+"""
+
+import datetime as dt
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+OFFSET = float(os.environ.get("CHAOS_CLOCK", "0"))
+RIGHT = dt.datetime
+
+
+def _wrong(right: Callable[[], float]) -> Callable[[], float]:
+    return lambda: right() + OFFSET
+
+
+class _AlsoRight(type):
+    """What others made with the right class counts as one of ours."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, RIGHT)
+
+
+class WrongDatetime(RIGHT, metaclass=_AlsoRight):
+    @classmethod
+    def now(cls, tz: dt.tzinfo | None = None) -> Any:
+        return RIGHT.fromtimestamp(time.time(), tz)
+
+    @classmethod
+    def utcnow(cls) -> Any:
+        return RIGHT.fromtimestamp(time.time(), dt.UTC).replace(tzinfo=None)
+
+
+if OFFSET:
+    time.time = _wrong(time.time)
+    dt.datetime = WrongDatetime  # type: ignore[misc]
