@@ -1,6 +1,8 @@
 """Real servers that tests start and stop: an S3 store that checks signatures and expiry."""
 
+import os
 import re
+import signal
 import socket
 import subprocess
 import sysconfig
@@ -10,7 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-LISTENING = re.compile(r"Starting s3 server on \[(http://127\.0\.0\.1:\d+)/\]")
+from fluxfarm.local.guardian import Guardian
+from fluxfarm.local.spawn import spawn
+
+LISTENING = re.compile(rb"Starting s3 server on \[(http://127\.0\.0\.1:\d+)/\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +43,30 @@ def rclone_s3(directory: Path) -> Iterator[S3Server]:
     (directory / bucket).mkdir(parents=True, exist_ok=True)
     command = [f"{sysconfig.get_path('scripts')}/rclone", "serve", "s3", str(directory)]
     options = ["--addr", "127.0.0.1:0", "--auth-key", f"{access_key},{secret_key}", "--config", ""]
-    server = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
-    try:
-        assert server.stderr is not None
-        endpoint = next((found[1] for line in server.stderr if (found := LISTENING.search(line))), None)
-        assert endpoint is not None, "rclone ended without listening"
-        # Else what it has to say of many failures would fill the pipe and stop it.
-        listener = threading.Thread(target=server.stderr.read)
-        listener.start()
+    with Guardian() as guardian:
+        server = spawn(
+            [*command, *options],
+            environment=os.environ,
+            stop_signal=signal.SIGKILL,
+            guardian=guardian,
+            output=subprocess.DEVNULL,
+            errors=subprocess.PIPE,
+        )
         try:
-            yield S3Server(endpoint, access_key, secret_key, bucket, server.pid)
+            assert server.stderr is not None
+            endpoint = next((found[1] for line in server.stderr if (found := LISTENING.search(line))), None)
+            assert endpoint is not None, "rclone ended without listening"
+            # Else what it has to say of many failures would fill the pipe and stop it.
+            listener = threading.Thread(target=server.stderr.read)
+            listener.start()
+            try:
+                yield S3Server(endpoint.decode(), access_key, secret_key, bucket, server.pid)
+            finally:
+                server.kill()
+                listener.join()
         finally:
             server.kill()
-            listener.join()
-    finally:
-        server.kill()
-        server.communicate()
+            server.communicate()
 
 
 def free_port() -> int:

@@ -33,7 +33,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as directory:
             report = run(plan, Path(directory))
     tell(report, options.json)
-    sys.exit(1 if report.violations else 0)
+    sys.exit(0 if report.well else 1)
 
 
 def arguments() -> argparse.Namespace:

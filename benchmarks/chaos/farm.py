@@ -37,6 +37,7 @@ from tests.processes import ROOT, Process, Processes, catalogue, wait_until
 from tests.servers import S3Server, rclone_s3
 
 MODEL = "villain"
+PATIENCE_SECONDS = 20.0
 SERIOUS = ("warning", "error", "critical")
 CLOCK = Path(__file__).parent / "clock"
 ENDLESS = 1_000_000_000
@@ -158,7 +159,7 @@ class Farm:
             f"http://127.0.0.1:{self.clients.port}/v1/prediction",
             json=self.body(manner, name),
             headers={"X-API-Key": self.keys[0]},
-            timeout=10,
+            timeout=PATIENCE_SECONDS,
         ) as answer:
             if answer.status_code != 200:
                 self.tell("refused", name=name, status=answer.status_code)

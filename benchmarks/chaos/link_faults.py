@@ -5,7 +5,7 @@ import resource
 from collections.abc import Callable, Generator
 
 from benchmarks.chaos.farm import Farm
-from benchmarks.chaos.kinds import Effect, eventually, kind, one_of
+from benchmarks.chaos.kinds import Effect, eventually, kind
 from benchmarks.chaos.proxy import Link, Suffered, Weather
 
 REFUSAL = (
@@ -23,10 +23,11 @@ PARTS = ("postgres", "redis", "store")
 
 
 def busy_link(farm: Farm, choose: random.Random) -> Link:
-    """One of those on which something goes to and fro."""
+    """The first in an order by the seed on which something is under way right now."""
     names = [f"worker-{n + 1}>{part}" for n in range(len(farm.workers)) for part in PARTS]
     names += ["api>postgres", "api>redis", "maintenance>postgres", "maintenance>redis", "clients>api"]
-    return farm.net.links[one_of(choose, names)]
+    links = [farm.net.links[name] for name in choose.sample(names, len(names))]
+    return eventually(lambda: next((link for link in links if link.in_flight), None)) or links[0]
 
 
 def holders(farm: Farm, link: Link) -> list[int]:
@@ -61,7 +62,6 @@ def link_cut(farm: Farm, choose: random.Random, effect: Effect) -> Generator[Non
     link = busy_link(farm, choose)
     effect.held = farm.witness.held_by(holders(farm, link))
     effect.notes["links"] = [link.name]
-    eventually(lambda: link.in_flight, 2)
     link.cut()
     try:
         yield
@@ -105,7 +105,6 @@ def link_half_open(farm: Farm, choose: random.Random, effect: Effect) -> Generat
     link = busy_link(farm, choose)
     effect.held = farm.witness.held_by(holders(farm, link))
     effect.notes["links"] = [link.name]
-    eventually(lambda: link.in_flight, 2)
     link.lose_far_side()
     orphaned = link.suffered.orphaned
     try:

@@ -117,8 +117,14 @@ class Link:
 
     async def listen(self) -> None:
         self._clear.set()
-        server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def hang_up(self) -> None:
+        """Listen no more, and end all connections; to be called on the loop."""
+        self._server.close()
+        for each in tuple(self._open):
+            each.abort()
 
     async def _tell(self, *, clear: bool) -> None:
         if clear:
@@ -157,6 +163,8 @@ class Link:
         self._open.add(connection)
         try:
             await asyncio.gather(self._forth(connection, reader), self._back(connection, far_reader))
+        except asyncio.CancelledError:
+            return  # the net is being taken down
         finally:
             self._open.discard(connection)
             connection.abort()
@@ -257,6 +265,8 @@ class Net:
         return asyncio.run_coroutine_threadsafe(action, self._loop).result(PATIENCE_SECONDS)
 
     async def _stop(self) -> None:
+        for link in self.links.values():
+            link.hang_up()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()

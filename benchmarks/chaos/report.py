@@ -35,7 +35,7 @@ class Report:
     @property
     def violations(self) -> dict[str, Any]:
         """What must never be, as far as it is; empty if all is well."""
-        tally, costs = self.tally, self.costs
+        tally = self.tally
         found = {
             "lost": tally.lost,
             "unexpected": tally.unexpected,
@@ -50,15 +50,31 @@ class Report:
             "objects orphaned": tally.orphaned_objects,
             "answers that no client can live with": tally.other_answers,
             "503 without Retry-After": tally.without_retry_after,
-            "attempts lost without a reason": costs.unexplained,
-            "workers stalled": costs.stalls,
-            "faults after which nothing went on": [f.kind for f in self.faults if f.recovered_seconds is None],
             "kinds of fault without effect": self.without_effect,
         }
         return {name: what for name, what in found.items() if what}
 
+    @property
+    def delays(self) -> dict[str, Any]:
+        """What must not be on a machine that is fast enough; a slow one loses leases without any fault."""
+        found = {
+            "attempts lost without a reason": self.costs.unexplained,
+            "workers stalled": self.costs.stalls,
+            "faults after which nothing went on": [f.kind for f in self.faults if f.recovered_seconds is None],
+            f"not ready {READY_SECONDS:g} s after PostgreSQL was back": [
+                fault.number
+                for fault in self.faults
+                if "ready_seconds" in fault.notes and (fault.notes["ready_seconds"] or READY_SECONDS) >= READY_SECONDS
+            ],
+        }
+        return {name: what for name, what in found.items() if what}
+
+    @property
+    def well(self) -> bool:
+        return not (self.violations or self.delays)
+
     def to_json(self) -> str:
-        told = {"violations": self.violations, **self.figures(), **asdict(self)}
+        told = {"violations": self.violations, "delays": self.delays, **self.figures(), **asdict(self)}
         told["create_seconds"] = None
         told["costs"]["takeover_seconds"] = None
         return json.dumps(told, indent=1, default=str)
@@ -101,8 +117,8 @@ class Report:
             f"ready after PostgreSQL was killed: {figures['ready after PostgreSQL was killed']}",
             f"warnings and errors: {self.said}",
         ]
-        lines += [f"NOT WELL: {name}: {_short(what)}" for name, what in self.violations.items()]
-        return "\n".join([*lines, "all is well" if not self.violations else "THIS MUST NOT BE"])
+        lines += [f"NOT WELL: {name}: {_short(what)}" for name, what in {**self.violations, **self.delays}.items()]
+        return "\n".join([*lines, "all is well" if self.well else "THIS MUST NOT BE"])
 
 
 def percentiles(ordered: Sequence[float]) -> dict[str, float]:

@@ -18,6 +18,7 @@ from tests.processes import wait_until
 
 log = logging.getLogger("chaos")
 
+START_SECONDS = 60.0
 RECOVERY_LEASES = 20.0
 SETTLE_LEASES = 60.0
 SUCCEEDED_SINCE = """
@@ -69,7 +70,8 @@ def run(plan: Plan, directory: Path) -> Report:
 
 
 def _inflict_all(farm: Farm, plan: Plan) -> list[Inflicted]:
-    wait_until(lambda: farm.witness.ask("SELECT 1 FROM outputs LIMIT 1"), what=farm.client_log.read_text)
+    first = "SELECT 1 FROM outputs LIMIT 1"
+    wait_until(lambda: farm.witness.ask(first), START_SECONDS, what=farm.client_log.read_text)
     deadline = time.monotonic() + plan.seconds if plan.seconds else float("inf")
     found: list[Inflicted] = []
     if plan.kinds and (plan.faults or plan.seconds):

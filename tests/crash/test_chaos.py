@@ -1,4 +1,4 @@
-"""A short seeded chaos of real processes: whatever dies, every prediction that was taken ends once. Counts, no times."""
+"""A short seeded chaos of real processes: whatever dies, every prediction that was taken ends once."""
 
 from pathlib import Path
 
