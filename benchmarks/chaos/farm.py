@@ -162,7 +162,8 @@ class Farm:
             timeout=PATIENCE_SECONDS,
         ) as answer:
             if answer.status_code != 200:
-                self.tell("refused", name=name, status=answer.status_code)
+                retry_after = answer.headers.get("Retry-After")
+                self.tell("refused", name=name, status=answer.status_code, retry_after=retry_after)
                 raise RuntimeError(f"a create was refused: {answer.text}")
             created = uuid.UUID(answer.json()["predictionID"])
         self.tell("created", name=name, id=str(created), status=200)

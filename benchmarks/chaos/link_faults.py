@@ -74,6 +74,7 @@ def link_cut(farm: Farm, choose: random.Random, effect: Effect) -> Generator[Non
 @kind("all of Redis' connections cut", costs_leases=False)
 def broker_cut(farm: Farm, _choose: random.Random, effect: Effect) -> Generator[None]:
     links = farm.net.to("redis")
+    eventually(lambda: sum(link.in_flight for link in links))
     for link in links:
         link.cut_once()
     effect.met("connections cut with bytes in flight", sum(link.suffered.cut_in_flight for link in links))

@@ -14,6 +14,8 @@ from typing import Any, Self, TypeVar
 
 CHUNK = 65536
 PATIENCE_SECONDS = 10.0
+LAST_TURNS_SECONDS = 0.05
+"""In these the loop closes the sockets of connections that were ended."""
 T = TypeVar("T")
 
 
@@ -271,3 +273,4 @@ class Net:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(LAST_TURNS_SECONDS)
