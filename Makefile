@@ -13,7 +13,7 @@ LOCK := $(VENV)/lock/bin/pip-compile --generate-hashes --strip-extras --no-annot
 	--no-emit-find-links --unsafe-package torch --unsafe-package setuptools -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help up setup test bench chaos check format lint types imports dead-code audit lock docs clean
+.PHONY: help up setup test bench chaos seeded-bugs check format lint types imports dead-code audit lock docs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ bench: $(VENV)/up ## install, then measure what this machine gives, beside a bar
 
 chaos: $(VENV)/dev ## break a farm by a seeded schedule and count what is lost: MINUTES=30 SEED=7
 	@$(BIN)/python -m benchmarks.chaos --seed $(SEED) --minutes $(MINUTES) $(CHAOS)
+
+seeded-bugs: $(VENV)/dev ## put known bugs into a copy, one at a time, and see that a test catches each
+	@$(BIN)/python -m benchmarks.seeded_bugs
 
 check: $(VENV)/dev lint types imports dead-code audit ## everything that must hold: format, lint, types, imports, audit, tests
 	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-report=xml:coverage.xml

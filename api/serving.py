@@ -63,7 +63,8 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
         while True:
             for client in list(self._idle):
                 with suppress(OSError):
-                    client.shutdown(socket.SHUT_RD)
+                    # The socket beneath: gevent's own would raise in whoever waits for it, and gunicorn would log that.
+                    client._sock.shutdown(socket.SHUT_RD)  # noqa: SLF001
             gevent.sleep(LOOK_SECONDS)
 
     def handle_error(self, _request: Any, client: Any, _address: Any, error: BaseException) -> None:

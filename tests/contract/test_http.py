@@ -85,6 +85,7 @@ def test_a_stop_does_not_wait_for_idle_connections(farm: Settings, logs: Path) -
         api.process.terminate()
         api.process.wait(5)
     assert '"a connection failed"' not in api.log.read_text()
+    assert "Traceback" not in api.log.read_text()
 
 
 def test_a_body_in_broken_chunks_is_400(api: Api, client: Client) -> None:
