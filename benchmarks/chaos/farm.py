@@ -29,7 +29,7 @@ from fluxfarm import keys, tenants
 from fluxfarm.cli.migrate import alembic_config
 from fluxfarm.database import Database
 from fluxfarm.local.postgres import PrivatePostgres
-from fluxfarm.local.server import free_port, signal_group
+from fluxfarm.local.server import free_port
 from fluxfarm.local.valkey import PrivateValkey
 from fluxfarm.queue import queue_name, redis_client
 from fluxfarm.settings import Settings
@@ -229,14 +229,6 @@ class Farm:
         except requests.RequestException:
             return False
 
-    def kill_postgres(self) -> None:
-        signal_group(self.postgres.pid, signal.SIGKILL)
-        wait_until(lambda: not _runs(self.postgres.pid))
-
-    def kill_redis(self) -> None:
-        signal_group(self.valkey.pid, signal.SIGKILL)
-        wait_until(lambda: not _runs(self.valkey.pid))
-
     def another_worker(self, name: str, environment: Mapping[str, str] | None = None) -> Slot:
         """A worker beside the others that nobody looks after."""
         slot = self._worker(name)
@@ -335,11 +327,3 @@ class Farm:
 def _through(url: str, link: Link) -> str:
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{link.port}")).geturl()
-
-
-def _runs(pid: int) -> bool:
-    """Whether it runs; one that has ended and waits for its parent does not."""
-    try:
-        return os.waitpid(pid, os.WNOHANG) == (0, 0)
-    except ChildProcessError:
-        return False

@@ -39,7 +39,7 @@ class Missed:
 def postgres_killed(farm: Farm, _choose: random.Random, effect: Effect) -> Generator[None]:
     effect.held = farm.witness.held()
     met = Missed(farm.net.to("postgres"))
-    farm.kill_postgres()
+    farm.postgres.kill()
     try:
         yield
         effect.met("statements under way and connections refused", eventually(met.count))
@@ -91,7 +91,7 @@ def idle_holder(farm: Farm, choose: random.Random, effect: Effect) -> Generator[
 @kind("Redis killed", leases=(0.7, 1.5), costs_leases=False)
 def redis_killed(farm: Farm, _choose: random.Random, effect: Effect) -> Generator[None]:
     met = Missed(farm.net.to("redis"))
-    farm.kill_redis()
+    farm.valkey.kill()
     try:
         yield
         effect.met("commands under way and connections refused", eventually(met.count))

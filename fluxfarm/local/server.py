@@ -111,6 +111,13 @@ class PrivateServer(ABC):
         if not any(self._start(self._guardian) for _ in range(STARTS)):
             raise Unavailable(f"{self.title} did not start; the reason is at the end of {self._log}")
 
+    def kill(self) -> None:
+        """End it within the block as a crash would."""
+        assert self._child is not None
+        signal_group(self._child.pid, signal.SIGKILL)
+        self._child.wait()
+        self._guardian.forget(self._child.pid)
+
     def _kept_port(self, share: Share) -> int:
         return share.kept_port(self.directory / f"{type(self).__name__}.port", first=self.first_shared_port)
 

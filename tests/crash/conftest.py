@@ -188,7 +188,7 @@ def farm(settings: Settings, shared_database: Database, tmp_path_factory: pytest
     store = open_store(settings)
     assert isinstance(store, LocalStore)
     with Processes(directory, environment) as processes:
-        caller = _caller(shared_database)
+        caller = new_caller(shared_database, "crash")
         catalog, tokens = load_catalog(settings), TokenQueue(settings)
         farm = Farm(settings, shared_database, catalog, caller, tokens, store, processes, directory, SLUGS[:])
         maintenance = Maintenance(
@@ -213,10 +213,10 @@ def shared(farm: Farm) -> tuple[str, Process]:
     return slug, farm.ready_worker(slug)
 
 
-def _caller(database: Database) -> Caller:
+def new_caller(database: Database, tenant: str) -> Caller:
     with database.session_scope() as session:
-        tenants.ensure(session, "crash", by="test")
+        tenants.ensure(session, tenant, by="test")
         limits = {"creates_per_minute": 1_000_000, "max_active": 1_000_000}
-        issued = keys.issue(session, tenant="crash", settings=limits, by="test")
+        issued = keys.issue(session, tenant=tenant, settings=limits, by="test")
     with database.session_scope() as session:
         return keys.authenticate(session, issued.key)

@@ -46,3 +46,12 @@ def test_without_faults_each_is_rendered_once_however_many_tokens_there_are(tmp_
     report = run(Plan(seed=7, faults=6, kinds=kinds, clients=6, size=size), tmp_path)
     assert report.violations == {}, str(report)
     assert report.costs.renders == report.costs.rendered <= report.tally.acknowledged
+
+
+def test_a_rolling_restart_under_load_is_not_noticed_beyond_a_retry(tmp_path: Path) -> None:
+    size = Size(workers=2, lease_seconds=2.0, durable=False)
+    kinds = ("rolling restart of everything",)
+    report = run(Plan(seed=7, faults=1, kinds=kinds, clients=6, size=size), tmp_path)
+    assert report.violations == {}, str(report)
+    assert set(report.tally.statuses) == {"200"}
+    assert report.tally.failures == {}
