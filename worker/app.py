@@ -18,11 +18,12 @@ def consume(model: str, drain: Drain, settings: Settings, *, begin: Callable[[],
     app: celery.Celery = celery_app(settings, consumer=True)
     # In a container the only account may be root; it is the operator's choice.
     warnings.filterwarnings("ignore", module=r"celery\.platforms")
-    # What it warns of at each lost connection is set, and said by a line of its own.
-    warnings.filterwarnings("ignore", module=r"celery\.worker\.consumer", category=PendingDeprecationWarning)
 
     class Begin(bootsteps.StartStopStep):  # type: ignore[misc]
         def start(self, _parent: Any) -> None:
+            # At each lost connection Celery would tell of an option that is set. It wants its warnings to be heard,
+            # and says so when it sets up its log; this comes after.
+            warnings.filterwarnings("ignore", module=r"celery\.worker\.consumer", category=PendingDeprecationWarning)
             begin()
 
     app.steps["worker"].add(Begin)

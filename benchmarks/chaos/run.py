@@ -20,6 +20,7 @@ log = logging.getLogger("chaos")
 
 START_SECONDS = 60.0
 RECOVERY_LEASES = 20.0
+TRIES = 3
 SETTLE_LEASES = 60.0
 SUCCEEDED_SINCE = """
 SELECT n FROM chaos.moves WHERE after = 'succeeded' AND at > to_timestamp(%s) ORDER BY n DESC LIMIT 1
@@ -79,7 +80,15 @@ def _inflict_all(farm: Farm, plan: Plan) -> list[Inflicted]:
         for each in itertools.islice(planned, plan.faults or None):
             if time.monotonic() > deadline:
                 break
-            found.append(inflict(farm, each))
+            found += inflict_until_it_meets_something(farm, each)
+    return found
+
+
+def inflict_until_it_meets_something(farm: Farm, planned: Planned) -> list[Inflicted]:
+    """A fault that met nothing proves nothing, and is tried again, but not for ever."""
+    found = [inflict(farm, planned)]
+    while not found[-1].proof and len(found) < TRIES:
+        found.append(inflict(farm, planned))
     return found
 
 

@@ -13,13 +13,14 @@ from benchmarks.chaos.kinds import Effect, eventually, kind, one_of
 from benchmarks.chaos.slots import Slot
 
 HOUR = 3600
-TRIES = 40
+PATIENCE_SECONDS = 15.0
 
 
 def stopped_holding(farm: Farm, choose: random.Random) -> tuple[Slot, list[uuid.UUID]]:
     """A worker that was stopped by SIGSTOP while it held leases, and what it holds."""
     workers = choose.sample(farm.workers, len(farm.workers))
-    for _ in range(TRIES):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
         for worker in workers:
             if not worker.alive:
                 continue
