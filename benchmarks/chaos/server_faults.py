@@ -174,7 +174,7 @@ def api_killed_before_token(farm: Farm, _choose: random.Random, effect: Effect) 
     name = farm.new_name()
     try:
         farm.send_create_and_leave(name)
-        if eventually(lambda: farm.has_row(name)):
+        if eventually(lambda: farm.has_row(name), READY_SECONDS):
             effect.proof = "a row without a token"
         farm.api.kill()
     finally:
