@@ -122,7 +122,8 @@ class Swarm:
     async def _fetch(self, api: Api, prediction: str, url: str) -> None:
         with suppress(*BROKEN):
             answer = await self._ask(api, "GET", "/" + url.split("/", 3)[3])
-            self._tell("fetched", id=prediction, status=answer.status, bytes=answer.length)
+            if answer.status == 200:
+                self._tell("fetched", id=prediction, status=200, bytes=answer.length)
 
     async def _ask(self, api: Api, method: str, path: str) -> Answer:
         answer = await api.ask(method, path)
