@@ -15,7 +15,7 @@ from sqlalchemy import Text, bindparam, insert, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
-from fluxfarm.database import announce_change
+from fluxfarm.database import Statements, announce_change, driver_sql
 from fluxfarm.errors import LeaseLost
 from fluxfarm.outcomes import Progress, StoredOutput
 from fluxfarm.plans import Plan
@@ -48,6 +48,8 @@ WITH claimed AS (
 )
 SELECT c.*, i.plan FROM claimed c JOIN prediction_inputs i ON i.prediction_id = c.id
 """)
+
+CLAIM_ALONE = driver_sql(CLAIM)
 
 RENEW = text("""
 UPDATE leases l
@@ -219,7 +221,13 @@ class Claimed:
 
 
 def claim(
-    session: Session, *, model: str, version: str, worker_id: uuid.UUID, lease_seconds: float, may_fetch: bool = True
+    scope: Session | Statements,
+    *,
+    model: str,
+    version: str,
+    worker_id: uuid.UUID,
+    lease_seconds: float,
+    may_fetch: bool = True,
 ) -> Claimed | None:
     """Take the fairest queued prediction of a model, with a lease; None if there is none.
 
@@ -232,12 +240,15 @@ def claim(
         "lease_seconds": lease_seconds,
         "may_fetch": may_fetch,
     }
-    row = session.execute(CLAIM, parameters).one_or_none()
+    if isinstance(scope, Statements):
+        (row,) = scope.each(CLAIM_ALONE, [parameters])
+    else:
+        row = scope.execute(CLAIM, parameters).one_or_none()
     if row is None:
         return None
-    fields = {**row._mapping, "plan": Plan.from_json(row.plan)}  # noqa: SLF001 (a Row's public mapping)
+    fields = {**row._asdict(), "plan": Plan.from_json(row.plan)}
     claimed = Claimed(**fields)
-    _announce(session, "prediction claimed", claimed)
+    _announce(scope, "prediction claimed", claimed)
     return claimed
 
 
@@ -362,9 +373,9 @@ def _many(session: Session, statement: Any, limits: Mapping[str, Any], ending: M
     return len(rows)
 
 
-def _announce(session: Session, event: str, held: Claimed, **fields: Any) -> None:
+def _announce(scope: Session | Statements, event: str, held: Claimed, **fields: Any) -> None:
     shown = {"prediction": held.id, "model": held.model, "attempt": held.attempt, "request_id": held.request_id}
-    announce_change(session, event, **shown, traceparent=held.traceparent, **fields)
+    announce_change(scope, event, **shown, traceparent=held.traceparent, **fields)
 
 
 def _lost(held: Claimed) -> LeaseLost:

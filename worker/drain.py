@@ -125,9 +125,9 @@ class Drain:
         return None
 
     def _claim(self, *, may_fetch: bool) -> Job | None:
-        with self._parts.database.session_scope() as session:
+        with self._parts.database.statement_scope() as statements:
             claimed = lifecycle.claim(
-                session,
+                statements,
                 model=self._parts.model.slug,
                 version=self._parts.model.version,
                 worker_id=self._parts.worker_id,

@@ -53,27 +53,29 @@ class LocalStore(ObjectStore):
         """Nobody but the API itself can read these files."""
 
     def _write(self, path: Path, data: bytes) -> None:
+        named: list[Path] = []
         for _ in range(ROUNDS):
-            self._make_directory(path.parent)
             try:
-                return _replace(path, data)
+                self._make_directory(path.parent, named)
+                _replace(path, data)
+                # Last, and the deepest first: where a journal keeps order, the first takes all the others with it.
+                for directory in (path.parent, *reversed(named)):
+                    _sync(directory)
             except FileNotFoundError:
                 continue
+            return
         raise FileNotFoundError(2, "directories vanish while they are written to")
 
-    def _make_directory(self, directory: Path) -> None:
-        """Make it for its owner only, and make each new name durable in its parent."""
+    def _make_directory(self, directory: Path, named: list[Path]) -> None:
+        """Make it for its owner only; `named` gets the directories in which a new name must still be made durable."""
         if directory.is_dir():
             return
         if directory == self._root:
             directory.parent.mkdir(parents=True, exist_ok=True)
         else:
-            self._make_directory(directory.parent)
-        try:
-            directory.mkdir(mode=0o700, exist_ok=True)
-            _sync(directory.parent)
-        except FileNotFoundError:
-            pass  # pruned meanwhile; the caller's open notices and starts again
+            self._make_directory(directory.parent, named)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        named.append(directory.parent)
 
     def _prune(self, directory: Path) -> None:
         """Remove the directory and its parents as long as they are empty."""
@@ -97,7 +99,6 @@ def _replace(path: Path, data: bytes) -> None:
     except OSError:
         draft.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
 
 
 def _sync(directory: Path) -> None:

@@ -383,3 +383,28 @@ def test_a_store_that_is_down_is_unavailable_soon() -> None:
         with pytest.raises(Unavailable, match="EndpointConnectionError"):
             attempt()
     assert time.monotonic() - started < 30
+
+
+def test_what_is_put_and_every_new_name_on_its_way_is_made_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before `put` comes back: the file before its name, and the names once all are there."""
+    made_durable: list[str] = []
+    really = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.is_file():
+            made_durable.append(f"file, named: {(tmp_path / 'root' / KEY).exists()}")
+        else:
+            made_durable.append(path.relative_to(tmp_path).as_posix())
+        really(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    store = LocalStore(tmp_path / "root")
+    store.put(KEY, DATA, "image/webp")
+    chain = ["root/tenants/t/predictions/p/1-c", "root/tenants/t/predictions/p", "root/tenants/t/predictions"]
+    assert made_durable == ["file, named: False", *chain, "root/tenants/t", "root/tenants", "root", "."]
+    made_durable.clear()
+    store.put(KEY, DATA, "image/webp")
+    assert made_durable == ["file, named: True", "root/tenants/t/predictions/p/1-c"]
