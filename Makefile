@@ -45,6 +45,7 @@ format: $(VENV)/dev ## put the code into its form
 lint: $(VENV)/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/hadolint deploy/Dockerfile.*
 
 types: $(VENV)/dev
 	$(BIN)/mypy
