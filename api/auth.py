@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv6Address, ip_network
 
@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from api import limits
 from api.proxies import address
+from api.together import Together
 from fluxfarm.database import Database
 from fluxfarm.errors import FluxfarmError, Forbidden, RateLimited, Unauthenticated, Unavailable
 from fluxfarm.keys import Caller, authenticate
@@ -28,6 +29,8 @@ REFUSED_CREATES = 10
 CUSTOMER_BITS = 64
 """An IPv6 customer has at least this network for itself, and 2^64 addresses in it."""
 
+MOST_AT_ONCE = 100
+
 SCHEMES = ("bearer", "key", "token")
 
 
@@ -37,6 +40,7 @@ class Authenticator:
     def __init__(self, database: Database, limiter: RateLimiter) -> None:
         self._database = database
         self._limiter = limiter
+        self._reads = Together(self._take_reads, most=MOST_AT_ONCE)
         self._remembered: dict[bytes, tuple[Caller, float]] = {}
         self._flooding: dict[str, tuple[Taken, float]] = {}
 
@@ -59,7 +63,8 @@ class Authenticator:
     def count_read(self, caller: Caller) -> None:
         """Raises `RateLimited` if the key has used up its reads of this minute."""
         message = "The key may read {} times a minute."
-        limits.tell(self._counted(f"read:{caller.key_id}", caller.limits.reads_per_minute, message))
+        counted = f"read:{caller.key_id}", caller.limits.reads_per_minute
+        limits.tell(_allowed(self._reads.ask(counted, counted), counted[1], message))
 
     @contextmanager
     def counted_refusals(self, caller: Caller) -> Iterator[None]:
@@ -89,14 +94,12 @@ class Authenticator:
     def count_public_read(self, request: Request) -> None:
         """Raises `RateLimited` if this address has asked too often without a key."""
         message = "An address may ask {} times a minute without a key."
-        limits.tell(self._counted(f"public:{sender(request)}", PUBLIC_READS_PER_MINUTE, message))
+        taken = self._limiter.take(f"public:{sender(request)}", PUBLIC_READS_PER_MINUTE)
+        limits.tell(_allowed(taken, PUBLIC_READS_PER_MINUTE, message))
 
-    def _counted(self, bucket: str, limit: int, message: str) -> Taken:
-        taken = self._limiter.take(bucket, limit)
-        if not taken.allowed:
-            limits.tell(taken)
-            raise RateLimited(message.format(limit), retry_after=taken.reset_seconds)
-        return taken
+    def _take_reads(self, counted: Sequence[tuple[str, int]]) -> list[Taken]:
+        """Reads of one key."""
+        return self._limiter.take_several(*counted[0], len(counted))
 
     def _recalled(self, fingerprint: bytes) -> Caller | None:
         caller, until = self._remembered.get(fingerprint, (None, 0.0))
@@ -120,6 +123,13 @@ class Authenticator:
             self._remembered.clear()
         self._remembered[fingerprint] = (caller, time.monotonic() + REMEMBERED_SECONDS)
         return caller
+
+
+def _allowed(taken: Taken, limit: int, message: str) -> Taken:
+    if not taken.allowed:
+        limits.tell(taken)
+        raise RateLimited(message.format(limit), retry_after=taken.reset_seconds)
+    return taken
 
 
 def sender(request: Request) -> str:

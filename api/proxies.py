@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 from fluxfarm.settings import Network
@@ -52,6 +53,7 @@ class TrustedProxies:
         return client is not None and any(client in network for network in self._trusted)
 
 
+@lru_cache(maxsize=10_000)
 def address(text: str) -> Address | None:
     """The address in `1.2.3.4`, `1.2.3.4:56`, `::1` or `[::1]:56`; an IPv4 one inside IPv6 as itself."""
     bare = text.strip()

@@ -8,6 +8,7 @@ from flask import current_app
 from api.auth import Authenticator
 from api.creates import Creates
 from api.objects import Objects
+from api.seen import Seen
 from fluxfarm.admission import Rules
 from fluxfarm.catalog import Catalog, load_catalog
 from fluxfarm.database import Database
@@ -29,6 +30,7 @@ class Services:
     objects: Objects
     creates: Creates
     limiter: RateLimiter
+    seen: Seen
     authenticator: Authenticator
     signer: LinkSigner
 
@@ -47,6 +49,7 @@ def build_services(settings: Settings) -> Services:
         objects=Objects(open_store(settings)),
         creates=Creates(database, tokens, rules),
         limiter=limiter,
+        seen=Seen(database),
         authenticator=Authenticator(database, limiter),
         signer=LinkSigner(load_secrets(settings)),
     )

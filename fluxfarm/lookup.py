@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.orm import Session
 
+from fluxfarm.database import Statements, driver_sql
 from fluxfarm.outcomes import Progress, Result, StoredOutput
 from fluxfarm.plans import Plan
 from fluxfarm.status import Stage, Status
@@ -59,6 +60,13 @@ CROSS JOIN LATERAL (
 ) AS o
 WHERE p.id = :id AND p.tenant_id = :tenant_id AND (p.expires_at IS NULL OR p.expires_at > clock_timestamp())
 """)
+
+REVISIONS = driver_sql(
+    text("""
+SELECT id, tenant_id, revision FROM predictions
+WHERE id = ANY(:ids) AND (expires_at IS NULL OR expires_at > clock_timestamp())
+""")
+)
 
 LIVE_WORKERS = text("""
 SELECT model, count(*) AS n FROM workers
@@ -144,6 +152,13 @@ def prediction(
         result=_result(row) if row.ended else None,
         outputs=[_output(each) for each in row.outputs or ()],
     )
+
+
+def revisions(statements: Statements, asked: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> list[int | None]:
+    """How often each prediction has moved, asked for with its tenant; None as `prediction` says it."""
+    rows = statements.all(REVISIONS, {"ids": [prediction_id for prediction_id, _ in asked]})
+    found = {(row.id, row.tenant_id): row.revision for row in rows}
+    return [found.get(each) for each in asked]
 
 
 def _output(found: Mapping[str, Any]) -> StoredOutput:

@@ -5,9 +5,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Response, current_app, g, jsonify, request
 
-from api import body, limits, test_outcome, tracing, uploads
+from api import body, limits, links, test_outcome, tracing, uploads
 from api.doors import eachlabs_words as words
 from api.services import services
 from fluxfarm import inputs, lifecycle, lookup
@@ -16,6 +16,7 @@ from fluxfarm.catalog import Model
 from fluxfarm.errors import FieldError, InvalidInput, LimitState, SafetyCheckerRequired
 from fluxfarm.inputs import DataPicture, Order
 from fluxfarm.keys import Caller
+from fluxfarm.lookup import PredictionView
 from fluxfarm.plans import Plan
 from fluxfarm.sent import shortened
 
@@ -43,13 +44,12 @@ def create() -> Response:
 def read(prediction: str) -> Response:
     caller = services().authenticator.caller(request, scope="read")
     services().authenticator.count_read(caller)
-    with services().database.read_scope() as connection:
-        view = lookup.prediction(connection, body.prediction_id(prediction), caller.tenant_id)
-    if view is None:
+    answer = services().seen.answer(body.prediction_id(prediction), caller.tenant_id, links.absolute(""), _told)
+    if answer is None:
         raise body.unknown_prediction()
-    response = jsonify(words.prediction(view))
-    if (seconds := words.retry_after(view)) is not None:
-        response.headers["Retry-After"] = str(seconds)
+    response = Response(answer.body, mimetype="application/json")
+    if answer.retry_after is not None:
+        response.headers["Retry-After"] = str(answer.retry_after)
     return response
 
 
@@ -84,6 +84,10 @@ def model() -> Response:
         message = "is required, as in /v1/model?slug=flux-dev"
         raise body.invalid([FieldError("slug", message)])
     return jsonify(words.model(services().catalog.model(slug)))
+
+
+def _told(view: PredictionView) -> tuple[str, int | None]:
+    return current_app.json.dumps(words.prediction(view)), words.retry_after(view)
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,14 @@ def test_a_refused_call_and_a_look_count_for_nothing(client: redis.Redis, limite
     assert client.zcard("fluxfarm:rate:one") == 1
 
 
+def test_several_calls_at_once_are_counted_one_by_one(client: redis.Redis, limiter: RateLimiter) -> None:
+    limiter.take("one", 5)
+    taken = limiter.take_several("one", 5, 6)
+    assert [each.allowed for each in taken] == [True] * 4 + [False] * 2
+    assert [each.remaining for each in taken] == [3, 2, 1, 0, 0, 0]
+    assert client.zcard("fluxfarm:rate:one") == 5
+
+
 def test_a_bucket_is_forgotten_with_its_last_call(client: redis.Redis, limiter: RateLimiter) -> None:
     limiter.take("one", 5)
     assert 0 < client.pttl("fluxfarm:rate:one") <= WINDOW_SECONDS * 1000
@@ -109,6 +117,7 @@ def test_without_redis_each_process_has_its_share() -> None:
     taken = [limiter.take("one", 8) for _ in range(3)]
     assert [each.allowed for each in taken] == [True, True, False]
     assert taken[0].limit == 2
+    assert [each.allowed for each in limiter.take_several("several", 8, 3)] == [True, True, False]
     assert not limiter.look("one", 8).allowed
     assert not limiter.reachable()
     assert limiter.take("another", 1).allowed, "even the smallest limit leaves each process one"
