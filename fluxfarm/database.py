@@ -127,7 +127,9 @@ class Database:
                 yield statements
             except (psycopg.OperationalError, psycopg.InterfaceError):
                 if driver.closed:
+                    # The others were most likely cut with it.
                     connection.invalidate()
+                    self.engine.dispose()
                 raise
             _tell_changes(statements)
 
