@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, Response, current_app, g, jsonify, request
+from flask import Blueprint, Response, g, jsonify, request
 
 from api import body, limits, links, test_outcome, tracing, uploads
 from api.doors import eachlabs_words as words
@@ -87,7 +87,7 @@ def model() -> Response:
 
 
 def _told(view: PredictionView) -> tuple[str, int | None]:
-    return current_app.json.dumps(words.prediction(view)), words.retry_after(view)
+    return jsonify(words.prediction(view)).get_data(as_text=True), words.retry_after(view)
 
 
 @dataclass(frozen=True, slots=True)
