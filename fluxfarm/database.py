@@ -51,8 +51,8 @@ class Statements:
         return [cursor.fetchone() for cursor in cursors]
 
     def all(self, statement: str, parameters: Mapping[str, Any]) -> list[Any]:
-        """Every row that the statement gives."""
-        return self._cursor().execute(statement, parameters).fetchall()
+        """Every row that the statement gives, as plain tuples."""
+        return self._driver.execute(statement, parameters).fetchall()
 
     def _cursor(self) -> psycopg.Cursor[Any]:
         return self._driver.cursor(row_factory=namedtuple_row)

@@ -157,7 +157,7 @@ def prediction(
 def revisions(statements: Statements, asked: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> list[int | None]:
     """How often each prediction has moved, asked for with its tenant; None as `prediction` says it."""
     rows = statements.all(REVISIONS, {"ids": [prediction_id for prediction_id, _ in asked]})
-    found = {(row.id, row.tenant_id): row.revision for row in rows}
+    found = {(each_id, tenant_id): revision for each_id, tenant_id, revision in rows}
     return [found.get(each) for each in asked]
 
 

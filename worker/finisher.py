@@ -82,7 +82,15 @@ class Finisher:
         self._thread.join()
 
     def picture(self, job: Job, rendered: Rendered) -> None:
-        """Take over a picture; raises `Stopped` if the job is stopped while the queue is full."""
+        """Take over a picture from the device; raises `Stopped` if the job is stopped while the queue is full."""
+        try:
+            # Mostly there is room, and to leave the device and come back costs milliseconds.
+            self._items.put_nowait(Item(job, rendered))
+        except queue.Full:
+            with job.off_device():
+                self._put_when_there_is_room(job, rendered)
+
+    def _put_when_there_is_room(self, job: Job, rendered: Rendered) -> None:
         while True:
             try:
                 self._items.put(Item(job, rendered), timeout=PATIENCE_SECONDS)

@@ -55,5 +55,4 @@ def _draw(ready: Ready, pipeline: Pipeline, finisher: Finisher) -> None:
     if notice := pipeline.prompt_notice(order.prompt):
         job.notices.append(notice)
     for rendered in pipeline.render(order, job):
-        with job.off_device():
-            finisher.picture(job, rendered)
+        finisher.picture(job, rendered)
