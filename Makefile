@@ -13,7 +13,8 @@ LOCK := $(VENV)/lock/bin/pip-compile --generate-hashes --strip-extras --no-annot
 	--no-emit-find-links --unsafe-package torch --unsafe-package setuptools -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help up setup test bench chaos seeded-bugs check format lint types imports dead-code audit lock docs clean
+.PHONY: help up setup test bench chaos seeded-bugs scores train check format lint types imports dead-code audit lock docs
+.PHONY: clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +35,12 @@ chaos: $(VENV)/dev ## break a farm by a seeded schedule and count what is lost: 
 
 seeded-bugs: $(VENV)/dev ## put known bugs into a copy, one at a time, and see that a test catches each
 	@$(BIN)/python -m benchmarks.seeded_bugs
+
+scores: $(VENV)/up ## install, then score the shipped small weights from their pixels; the last line is JSON
+	@$(BIN)/python -m training score $(SCORES)
+
+train: $(VENV)/up ## install, then train the small weights from nothing, or go on (hours on a CPU): PART=all, RUNS=runs
+	$(BIN)/python -m training $(or $(PART),all) --runs $(or $(RUNS),runs)
 
 check: $(VENV)/dev lint types imports dead-code audit ## everything that must hold: format, lint, types, imports, audit, tests
 	$(BIN)/pytest -n 2 --dist loadgroup --cov --cov-report=term:skip-covered --cov-report=xml:coverage.xml

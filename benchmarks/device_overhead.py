@@ -103,7 +103,7 @@ def measure(predictions: int, *, side: int, seconds: float) -> dict[str, float]:
         settings = Settings(
             database_url=server.url,
             data_dir=directory,
-            weights=(("flux-dev", "stand-in"),),
+            weights=(("flux-dev", "flux-tiny"),),
             enlarge_stand_ins=False,
         )
         command.upgrade(alembic_config(settings.require_database_url()), "head")

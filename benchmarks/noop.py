@@ -30,7 +30,7 @@ stand_in = true
 """
 
 
-def load(_model: Model, _options: DeviceOptions, _location: str) -> "Noop":
+def load(_model: Model, _options: DeviceOptions) -> "Noop":
     return Noop()
 
 

@@ -24,7 +24,7 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Where a model's weights lie; `location` is a hub id, a directory, or `stand-in` for generated ones."""
+    """Where a model's weights lie; `location` is a hub id or a directory: one beside the catalogue begins with `./`."""
 
     name: str
     location: str
@@ -32,7 +32,17 @@ class Weights:
     """Side in pixels of the square whose area these weights draw best."""
     revision: str = "main"
     stand_in: bool = False
+    """Whether they are there to try the service out; they draw small, and may be told what outcome to bring about."""
     notice: str | None = None
+    max_sequence_length: int | None = None
+    """The most tokens of a prompt that these weights were trained with, if fewer than the model's."""
+    beside: Path = BUILT_IN.parent
+    """The directory of the catalogue's file."""
+
+    @property
+    def source(self) -> str:
+        """What to load: a hub id, or a directory's path on this machine."""
+        return str(self.beside / self.location) if self.location.startswith("./") else self.location
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +105,8 @@ def load_catalog(settings: Settings) -> Catalog:
 def _read(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Weights]]:
     try:
         content = tomllib.loads(path.read_text())
-        weights = {name: Weights(name=name, **entry) for name, entry in content.get("weights", {}).items()}
+        found = content.get("weights", {})
+        weights = {name: Weights(name=name, beside=path.parent, **entry) for name, entry in found.items()}
     except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
         raise SettingsError(f"the catalogue {path} cannot be read: {error}") from error
     return content.get("models", {}), weights
@@ -107,11 +118,12 @@ def _with_weights(slug: str, entry: dict[str, Any], weights: Mapping[str, Weight
     if wanted in weights:
         chosen = weights[wanted]
     elif own in weights:
-        chosen = dataclasses.replace(weights[own], name=wanted, location=wanted, revision="main")
+        chosen = dataclasses.replace(weights[own], name=wanted, location=wanted, revision="main", beside=Path())
     else:
         raise SettingsError(f"model {slug!r} names the weights {own!r}, which the catalogue does not have")
     try:
         bounds = {name: Bounds(**entry[name]) for name in ("steps", "guidance")}
-        return Model(slug=slug, **{**entry, **bounds, "weights": chosen})
+        length = min(entry["max_sequence_length"], chosen.max_sequence_length or entry["max_sequence_length"])
+        return Model(slug=slug, **{**entry, **bounds, "max_sequence_length": length, "weights": chosen})
     except (KeyError, TypeError) as error:
         raise SettingsError(f"the catalogue's model {slug!r} is incomplete: {error}") from error

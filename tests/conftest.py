@@ -78,7 +78,7 @@ def settings(postgres: PrivatePostgres, valkey: PrivateValkey, tmp_path_factory:
         database_url=postgres.url,
         redis_url=valkey.url,
         data_dir=tmp_path_factory.mktemp("data"),
-        weights=(("flux-dev", "stand-in"),),
+        weights=(("flux-dev", "flux-tiny"),),
         enlarge_stand_ins=False,
         lease_seconds=3.0,
         sweep_seconds=0.2,

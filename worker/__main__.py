@@ -99,7 +99,7 @@ def _once_available(part: str, ask: Callable[[], None]) -> None:
 def _load(model: Model, settings: Settings) -> tuple[Pipeline, Check | None]:
     watchdog = Watchdog()
     watchdog.arm(settings.load_limit_seconds)
-    pipeline = pipelines.load(model, DeviceOptions.of(settings), settings.data_dir / "weights")
+    pipeline = pipelines.load(model, DeviceOptions.of(settings))
     pipeline.warm()
     check = _checker(settings)
     watchdog.disarm()

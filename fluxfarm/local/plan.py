@@ -16,6 +16,8 @@ from fluxfarm.settings import Settings
 WORK, DOOR, SERVERS = range(3)
 """Waves of stopping: who works, who lets in, and what both of them need."""
 HAND_BACK_SECONDS = 1.0
+STAND_IN = "flux-tiny"
+"""The weights that are tried out with where none are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ def make_plan(environment: Mapping[str, str], settings: Settings, address: Addre
         settings.require_database_url()
     if settings.redis_url is not None:
         settings.require_redis_url()
-    weights = settings.weights or tuple((slug, "stand-in") for slug in settings.models)
+    weights = settings.weights or tuple((slug, STAND_IN) for slug in settings.models)
     settings = replace(settings, weights=weights, public_url=settings.public_url or address.url)
     catalog = load_catalog(settings)
     told = {

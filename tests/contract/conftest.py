@@ -29,13 +29,13 @@ title = "FLUX.1 [dev] without a worker"
 description = "What is asked of it stays in the queue"
 release = "1.0"
 pipeline = "worker.pipelines.flux"
-weights = "stand-in"
+weights = "flux-tiny"
 licence = "none"
 licence_url = "https://example.com/licence"
 steps = { minimum = 1, maximum = 50, default = 28 }
 guidance = { minimum = 0, maximum = 10, default = 3.5 }
 max_sequence_length = 512
-pixel_step_microseconds = 0.15
+pixel_step_microseconds = 15
 """
 
 NewClient = Callable[..., Client]

@@ -178,7 +178,7 @@ def farm(settings: Settings, shared_database: Database, tmp_path_factory: pytest
         "FLUXFARM_DATA_DIR": str(settings.data_dir),
         "FLUXFARM_CATALOG": str(settings.catalog),
         "FLUXFARM_MODELS": ",".join(settings.models),
-        "FLUXFARM_WEIGHTS": "flux-dev=stand-in",
+        "FLUXFARM_WEIGHTS": "flux-dev=flux-tiny",
         "FLUXFARM_ENLARGE_STAND_INS": "false",
         "FLUXFARM_LEASE_SECONDS": "2",
         "FLUXFARM_IDLE_LOOK_SECONDS": "0.2",

@@ -119,7 +119,7 @@ def test_settings_of_a_service_are_known_and_parse(service: str) -> None:
     settings = Settings.from_environment(environment_of(service))
     assert settings.require_database_url().endswith("@postgres:5432/fluxfarm")
     assert settings.require_redis_url() == "redis://:v@valkey:6379/0"
-    assert dict(settings.weights) == {"flux-dev": "stand-in"}
+    assert dict(settings.weights) == {"flux-dev": "flux-tiny"}
 
 
 def test_files_name_settings_that_exist() -> None:

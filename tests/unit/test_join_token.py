@@ -22,7 +22,7 @@ def token(**environment: str) -> JoinToken:
 
 
 def test_is_one_word_that_comes_back_whole() -> None:
-    made = token(weights="flux-dev=stand-in", lease_seconds="7")
+    made = token(weights="flux-dev=flux-tiny", lease_seconds="7")
     assert re.fullmatch(r"[A-Za-z0-9_-]+", made.encode())
     assert JoinToken.decode(made.encode()) == made
     assert JoinToken.decode(f" {made.encode()[:40]}\n{made.encode()[40:]}\n") == made
@@ -68,7 +68,7 @@ def test_carries_what_holds_for_every_worker_and_leaves_out_what_belongs_to_a_ma
 
 
 def test_the_token_decides_and_the_machine_adds_its_own(tmp_path: Path) -> None:
-    made = token(weights="flux-dev=stand-in", lease_seconds="7")
+    made = token(weights="flux-dev=flux-tiny", lease_seconds="7")
     own = {
         "FLUXFARM_WEIGHTS": "flux-dev=/elsewhere",
         "FLUXFARM_DATABASE_URL": "postgresql://own/f",
@@ -76,7 +76,7 @@ def test_the_token_decides_and_the_machine_adds_its_own(tmp_path: Path) -> None:
         "PGHOST": "own",
     }
     member = make_member(made, own, data_dir=tmp_path, store=tmp_path)
-    assert member.settings.weights == (("flux-dev", "stand-in"),)
+    assert member.settings.weights == (("flux-dev", "flux-tiny"),)
     assert member.settings.database_url == made.database_url
     assert (member.settings.lease_seconds, member.settings.dtype) == (7, "float16")
     assert member.settings.objects_directory == tmp_path

@@ -7,7 +7,6 @@ import importlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -21,8 +20,6 @@ from fluxfarm.status import Stage
 
 Pixels = NDArray[np.uint8]
 """One picture: height x width x 3, sRGB."""
-
-STAND_IN = "stand-in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +109,14 @@ class Checker(Protocol):
         """Judge one picture; raises `WorkerFault` if it cannot."""
 
 
-def load(model: Model, options: DeviceOptions, cache: Path) -> Pipeline:
-    """Load a model's weights onto its device; stand-in weights are built under `cache` first.
+def load(model: Model, options: DeviceOptions) -> Pipeline:
+    """Load a model's weights onto its device.
 
     Raises:
         WorkerFault: the weights are missing or wrong, or the device is missing or too small.
 
     """
-    location = model.weights.location
-    if location == STAND_IN:
-        location = str(_build_stand_in(cache / f"{STAND_IN}-{model.weights.revision}"))
-    loaded: Pipeline = _import(model.pipeline).load(model, options, location)
+    loaded: Pipeline = _import(model.pipeline).load(model, options)
     return loaded
 
 
@@ -135,14 +129,6 @@ def load_safety_checker(location: str, *, labels: tuple[str, ...], threshold: fl
     """
     checker: Checker = _import("worker.pipelines.safety").load(location, labels=labels, threshold=threshold)
     return checker
-
-
-def _build_stand_in(directory: Path) -> Path:
-    try:
-        _import("worker.pipelines.stand_in").build(directory)
-    except OSError as error:
-        raise WorkerFault(f"The stand-in weights cannot be written to {directory}: {error}") from error
-    return directory
 
 
 def _import(name: str) -> Any:

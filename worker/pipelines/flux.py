@@ -40,9 +40,9 @@ class Conditions:
     """A distribution over latents; each seed draws its own."""
 
 
-def load(model: Model, options: DeviceOptions, location: str) -> "Flux":
+def load(model: Model, options: DeviceOptions) -> "Flux":
     device = choose_device(options)
-    pipe = read_weights(model, location, choose_dtype(options.dtype, device))
+    pipe = read_weights(model, choose_dtype(options.dtype, device))
     with device_faults():
         place(pipe, device, options)
     return Flux(pipe, device, model)

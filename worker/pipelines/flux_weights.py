@@ -38,7 +38,8 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[name]
 
 
-def read_weights(model: Model, location: str, dtype: torch.dtype) -> Any:
+def read_weights(model: Model, dtype: torch.dtype) -> Any:
+    location = model.weights.source
     local = Path(location).is_dir()
     if not local and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", location):
         raise WorkerFault(f"The weights of {model.slug} are not there: no directory {location}.")
