@@ -15,7 +15,7 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("supervised.py")
 SLEEP = "print('up'); import time; time.sleep(600)"
-DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up'); time.sleep(600)"
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
 WITH_CHILD = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {DEAF!r}]); time.sleep(600)"
 POLITE = """
 import signal, sys, time
