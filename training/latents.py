@@ -1,7 +1,6 @@
 """Scenes with their pictures already encoded, by the sides of the picture: what the transformers are trained on."""
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +20,7 @@ PATCH: Final = 16
 """Pixels a side of one of the transformer's tokens: the VAE's eight times a patch of two."""
 _SQUARES: Final = 32_000
 _OTHERS: Final = 4_000
+_AT_ONCE: Final = 100
 _NEAR: Final = 10.0
 _NEAR_WEIGHT: Final = 3.0
 _SHAPES: Final = (*SHAPES, SHAPES[0], FORBIDDEN)
@@ -56,17 +56,10 @@ def shelves(runs: Path) -> list[Shelf]:
 
 
 def _encoded(vae: Any, many: list[Scene]) -> tuple[Tensor, Tensor]:
-    parts = [(encode(vae, render(some).to(DEVICE)).half().cpu(), token_weights(some)) for some in _chunks(many)]
+    chunks = [many[i : i + _AT_ONCE] for i in range(0, len(many), _AT_ONCE)]
+    bar = tqdm(chunks, desc=f"encode {many[0].width} x {many[0].height}")
+    parts = [(encode(vae, render(some).to(DEVICE)).half().cpu(), token_weights(some)) for some in bar]
     return torch.cat([codes for codes, _ in parts]), torch.cat([weights for _, weights in parts])
-
-
-def _chunks(many: list[Scene]) -> Iterator[list[Scene]]:
-    sides = f"{many[0].width} x {many[0].height}"
-    return (list(some) for some in tqdm(list(batched_by(many, 100)), desc=f"encode {sides}"))
-
-
-def batched_by(many: list[Scene], count: int) -> Iterator[list[Scene]]:
-    return (many[i : i + count] for i in range(0, len(many), count))
 
 
 def token_weights(some: list[Scene]) -> Tensor:

@@ -33,20 +33,27 @@ _ASPECTS: Final = ("background", "colour", "place", "size", "shape")
 
 
 def scores(weights: Path, *, count: int = 500) -> dict[str, Any]:
-    """All the scores of the weights below this directory, `count` captions for the first, fewer for the others."""
-    fewer = max(20, count // 5)
+    """All the scores of the weights below this directory, `count` captions for the first, fewer for the others.
+
+    Of the relatives and the checker those are scored that are there.
+    """
+    fewer = max(5, count // 5)
     base = load(FluxPipeline, weights / "flux-tiny")
-    return {
+    found = {
         "judge": judge_alone(count),
         "one_thing": one(base, count),
         "two_things": two(base, fewer * 2),
         "inpainting": inpainting(FluxInpaintPipeline(**base.components), fewer),
         "image_to_image": image_to_image(FluxImg2ImgPipeline(**base.components), fewer),
-        "edges": shape_kept(load(FluxControlPipeline, weights / "flux-tiny-control"), edges, fewer),
-        "depth": shape_kept(load(FluxControlPipeline, weights / "flux-tiny-control"), depth, fewer),
-        "fill": inpainting(load(FluxFillPipeline, weights / "flux-tiny-fill"), fewer),
-        "safety": safety(base, weights / SAFETY, fewer),
     }
+    if (control := weights / "flux-tiny-control").exists():
+        pipe = load(FluxControlPipeline, control)
+        found |= {"edges": shape_kept(pipe, edges, fewer), "depth": shape_kept(pipe, depth, fewer)}
+    if (fill := weights / "flux-tiny-fill").exists():
+        found["fill"] = inpainting(load(FluxFillPipeline, fill), fewer)
+    if (checker := weights / SAFETY).exists():
+        found["safety"] = safety(base, checker, fewer)
+    return found
 
 
 def load(pipeline: Any, folder: Path) -> Any:

@@ -116,10 +116,10 @@ def quiet(plain: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"prompt": "a cat"}, {"seeds": (8,)}, {"guidance": 9.0}, {"steps": 9}, {"prompt": "猫"}]
+    "changes", [{"prompt": "a cat"}, {"seeds": (8,)}, {"guidance": 10.0}, {"steps": 9}, {"prompt": "猫"}]
 )
 def test_every_input_changes_the_picture(pipeline: Pipeline, changes: dict[str, Any]) -> None:
-    assert distance(drawn(pipeline)[0], drawn(pipeline, **changes)[0]) > 0.3
+    assert distance(drawn(pipeline)[0], drawn(pipeline, **changes)[0]) > 1
 
 
 @pytest.mark.parametrize("prompt", ["", "x" * 10_000, "字" * 10_000, "🎨 " * 5_000, "\x00\ud800", "</s><|endoftext|>"])

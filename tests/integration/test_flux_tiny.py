@@ -77,3 +77,9 @@ def test_strength_decides_how_much_of_a_picture_is_kept(tiny: Any) -> None:
 
 def test_inpainting_keeps_what_is_outside_the_mask(tiny: Any) -> None:
     assert score.inpainting(FluxInpaintPipeline(**tiny.components), 5)["outside_moved_mean"] <= 5
+
+
+def test_what_is_shipped_is_scored() -> None:
+    found = score.scores(WEIGHTS.parent, count=5)
+    assert found["judge"]["true"]["all_five"] == 1
+    assert set(found) == {"judge", "one_thing", "two_things", "inpainting", "image_to_image"}
