@@ -21,14 +21,15 @@ from training.fit import DEVICE, Plan, autocast, fit
 from training.latents import Shelf, shelves
 from training.text import CLIP_WIDTH, T5_WIDTH, answers, clip_ids, t5_ids, trimmed
 
-STEPS: Final = 8_800
+STEPS: Final = 28_000
 _BATCH: Final = 64
 _LENGTHS: Final = ((16, 64), (64, 32), (512, 4))
 """Lengths of the prompt in tokens, with the batch that is trained at each."""
 _LENGTH_ODDS: Final = (84, 14, 2)
-_SQUARE_ODDS: Final = 0.55
+_SQUARE_ODDS: Final = 0.65
 _UNPROMPTED: Final = 0.1
-_READING: Final = 0.05
+READING: Final = 0.05
+"""How much what was misread counts beside the squared error."""
 SILENCE: Final = Caption("", NOTHING)
 
 
@@ -123,7 +124,7 @@ def draw(stock: Sequence[Shelf], rng: random.Random, *, unprompted: float = _UNP
     where = [rng.randrange(len(shelf.scenes)) for _ in range(count)]
     captions = [SILENCE if rng.random() < unprompted else describe(shelf.scenes[i], rng) for i in where]
     picture = pack(shelf.codes[where].float()).to(DEVICE)
-    time = torch.sigmoid(torch.randn(count) * 1.2 + 0.9)
+    time = torch.sigmoid(torch.randn(count) * 1.2 + 1.3)
     uniform = torch.rand(count) < 0.1
     time = torch.where(uniform, torch.rand(count), time).to(DEVICE)
     return Batch(shelf, where, captions, length, picture, torch.randn_like(picture), time)
@@ -144,13 +145,13 @@ def unpack(tokens: Tensor, sides: tuple[int, int]) -> Tensor:
     return patches.reshape(n, channels // 4, height // 8, width // 8)
 
 
-def _misread(reader: nn.Module, batch: Batch, velocity: Tensor) -> Tensor:
-    """What the reader does not find as told in the pictures that the answer points to; most of it from the noisiest."""
+def misread(reader: nn.Module, batch: Batch, velocity: Tensor, weights: Tensor) -> Tensor:
+    """What the reader does not find as told in the pictures that the answer points to; `weights` has one for each."""
     pointed = batch.noisy - batch.time[:, None, None] * velocity
     told = torch.tensor([answers(caption) for caption in batch.captions], device=DEVICE)
     with autocast():
         guesses = reader(unpack(pointed, batch.shelf.sides))
-    return reading.mistakes(guesses, told, batch.time)
+    return reading.mistakes(guesses, told, weights)
 
 
 def positions(sides: tuple[int, int]) -> Tensor:
@@ -195,7 +196,8 @@ def train(runs: Path) -> None:
         prompt = reader.read(batch.texts, batch.length)
         velocity = answer(transformer, batch, batch.noisy, prompt, random_guidance(len(batch.texts)))
         error = batch.error(velocity, batch.noise - batch.picture)
-        return error + _READING * _misread(reader_of_codes, batch, velocity)
+        # The noisiest count most: there it is decided what is to be drawn.
+        return error + READING * misread(reader_of_codes, batch, velocity, batch.time)
 
     plan = Plan("flow", STEPS, muon_rate=0.02, adam_rate=1.5e-3, is_matrix=is_matrix, flat=0.35)
     average: Any = fit(transformer, loss, plan, runs)
