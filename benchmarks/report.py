@@ -121,8 +121,8 @@ def _queue(queues: Mapping[str, Any]) -> list[Row]:
     names = {
         "claim": "claim as the worker calls it",
         "admission": "admission",
-        "position_front": "read with place in the queue, near the front",
-        "position_back": "read with place in the queue, near the back",
+        "line": "a look at the whole queue, one a second",
+        "place": "read with place in the queue",
     }
     others = [
         Row(f"{title} beside {int(size):,} queued", _cost(queues[size][name]))

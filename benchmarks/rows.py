@@ -15,11 +15,12 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from benchmarks import noop
-from fluxfarm import admission, inputs, keys, lifecycle, lookup, tenants
+from fluxfarm import admission, inputs, keys, lifecycle, line, lookup, tenants
 from fluxfarm.admission import Rules
 from fluxfarm.catalog import Model, load_catalog
 from fluxfarm.database import Database
 from fluxfarm.keys import Caller
+from fluxfarm.line import Line
 from fluxfarm.plans import Plan
 from fluxfarm.settings import Settings
 
@@ -42,6 +43,8 @@ TRUNCATE predictions CASCADE;
 INSERT INTO predictions ({columns})
 SELECT {values} FROM generate_series(0, {rows} - 1) n JOIN pattern ON pattern.place = n % {tenants};
 INSERT INTO prediction_inputs (prediction_id, input, plan) SELECT p.id, a.input, a.plan FROM predictions p, asked a;
+INSERT INTO predictions ({columns})
+SELECT {ended} FROM generate_series(0, {history} - 1) n JOIN pattern ON pattern.place = n % {tenants};
 {make_indexes};
 UPDATE api_keys SET active = (SELECT count(*) FROM predictions WHERE key_id = api_keys.id);
 UPDATE tenants SET active = (SELECT count(*) FROM predictions WHERE tenant_id = tenants.id);
@@ -60,6 +63,14 @@ OF_ITS_OWN = {
     "id": "gen_random_uuid()",
     "start_tag": f"n / {TENANTS} * 1000",
     "created_at": "clock_timestamp() - interval '2 hours' + n * interval '1 ms'",
+}
+ENDED = OF_ITS_OWN | {
+    "status": "'succeeded'",
+    "attempt": "1",
+    "start_tag": f"-n / {TENANTS} * 1000",
+    "created_at": "clock_timestamp() - interval '2 hours' - n * interval '1 s'",
+    "completed_at": "clock_timestamp() - interval '1 hour' - n * interval '1 s'",
+    "expires_at": "clock_timestamp() + interval '30 days'",
 }
 PLACED = """
 SELECT id, tenant_id FROM predictions WHERE status = 'queued' ORDER BY priority, start_tag, seq OFFSET {} LIMIT 1
@@ -86,8 +97,8 @@ class Queue:
         self._model = load_catalog(settings).model(noop.SLUG)
         self._database = Database(settings.require_database_url(), pool_size=1)
         self._rows = rows
-        _fill(settings, self._database, self._model, rows)
-        self._caller = _new_caller(self._database, "newcomer")
+        fill(settings, self._database, self._model, rows)
+        self._caller = new_caller(self._database, "newcomer")
 
     def measure(self, times: int) -> dict[str, Any]:
         """Each cost as a dict of milliseconds; call it once."""
@@ -95,8 +106,8 @@ class Queue:
             "claim_sql": self._costs(self._claim_in_sql, times),
             "claim": self._costs(self._claim, times),
             "admission": self._costs(self._admit, times),
-            "position_front": self._costs(self._reader(times // 2), times),
-            "position_back": self._costs(self._reader(self._rows - 3 * times), times),
+            "line": self._costs(self._look, max(5, times // 10)),
+            "place": self._costs(self._reader(self._rows - 3 * times), times),
         }
         self._database.close()
         return {name: asdict(cost) for name, cost in costs.items()}
@@ -129,26 +140,39 @@ class Queue:
         return float(plan["Execution Time"])
 
     def _admit(self, session: Session) -> float:
-        asked = _request(self._caller, self._model)
+        asked = request(self._caller, self._model)
         began = time.perf_counter()
         admission.admit(session, asked, Rules(max_queued=ENDLESS))
         return (time.perf_counter() - began) * 1000
+
+    def _look(self, session: Session) -> float:
+        began = time.perf_counter()
+        self._line(session)
+        return (time.perf_counter() - began) * 1000
+
+    def _line(self, session: Session) -> Line:
+        return line.look(session, self._model.slug, self._model.version, lease_seconds=LEASE_SECONDS)
 
     def _reader(self, place: int) -> Callable[[Session], float]:
         with self._database.session_scope() as session:
             found = session.execute(text(PLACED.format(place))).one()
 
+        with self._database.session_scope() as session:
+            seen = self._line(session)
+
         def read(session: Session) -> float:
             began = time.perf_counter()
             view = lookup.prediction(session, found.id, found.tenant_id)
             assert view is not None
-            assert view.place is not None
+            assert view.waits is not None
+            assert seen.place(view.waits.rank, view.cost_seconds).position > 1
             return (time.perf_counter() - began) * 1000
 
         return read
 
 
-def _new_caller(database: Database, tenant: str) -> Caller:
+def new_caller(database: Database, tenant: str) -> Caller:
+    """A new tenant with a key whose limits are checked and never met."""
     limits = {"creates_per_minute": ENDLESS, "reads_per_minute": ENDLESS, "max_active": ENDLESS}
     with database.session_scope() as session:
         tenants.ensure(session, tenant, by="benchmark")
@@ -157,7 +181,8 @@ def _new_caller(database: Database, tenant: str) -> Caller:
         return keys.authenticate(session, issued.key)
 
 
-def _request(caller: Caller, model: Model) -> admission.Request:
+def request(caller: Caller, model: Model) -> admission.Request:
+    """The least that can be asked."""
     order = inputs.parse(model, {"prompt": "nothing"})
     plan = Plan.of(order, image_key=None)
     return admission.Request(
@@ -165,9 +190,10 @@ def _request(caller: Caller, model: Model) -> admission.Request:
     )
 
 
-def _fill(settings: Settings, database: Database, model: Model, rows: int) -> None:
+def fill(settings: Settings, database: Database, model: Model, rows: int, *, history: int = 0) -> None:
+    """So many queued rows, and so many that ended, in an empty database."""
     for n in range(TENANTS):
-        asked = _request(_new_caller(database, f"tenant-{n}"), model)
+        asked = request(new_caller(database, f"tenant-{n}"), model)
         with database.session_scope() as session:
             admission.admit(session, asked, Rules(max_queued=ENDLESS))
     with psycopg.connect(settings.require_database_url().replace("+psycopg", ""), autocommit=True) as connection:
@@ -177,6 +203,8 @@ def _fill(settings: Settings, database: Database, model: Model, rows: int) -> No
             FILL.format(
                 columns=", ".join(names),
                 values=", ".join(OF_ITS_OWN.get(name, f"pattern.{name}") for name in names),
+                ended=", ".join(ENDED.get(name, f"pattern.{name}") for name in names),
+                history=history,
                 drop_indexes=f"DROP INDEX {', '.join(indexes)}",
                 make_indexes="; ".join(indexes.values()),
                 rows=rows,

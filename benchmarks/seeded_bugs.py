@@ -92,7 +92,7 @@ def escapes(tree: Path, bug: Bug) -> str | None:
         return str(error)
     try:
         module = bug.file.removesuffix(".py").replace("/", ".")
-        if run(tree, "-c", f"import {module}").returncode:
+        if run(tree, "-c", f"import importlib; importlib.import_module({module!r})").returncode:
             return "it does not import"
         found = outcome(tree, [bug.test])
     finally:

@@ -190,10 +190,12 @@ def _environment(settings: Settings) -> Mapping[str, str]:
         "DATABASE_URL": settings.require_database_url(),
         "REDIS_URL": settings.require_redis_url(),
         "DATA_DIR": str(settings.data_dir),
-        "CATALOG": str(settings.catalog),
+        "CATALOG": str(settings.catalog or ""),
+        "WEIGHTS": ",".join(f"{model}={weights}" for model, weights in settings.weights),
         "MODELS": ",".join(settings.models),
         "API_WORKERS": str(settings.api_workers),
         "MAX_QUEUED": str(settings.max_queued),
+        "MAX_WAITS": str(settings.max_waits),
         "ENLARGE_STAND_INS": str(settings.enlarge_stand_ins),
     }
     return {**kept, **{PREFIX + name: value for name, value in told.items()}, "PYTHONPATH": str(ROOT)}

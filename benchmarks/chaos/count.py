@@ -5,9 +5,11 @@ From three sources that know nothing of one another: the clients' log, the witne
 
 import hashlib
 import json
+import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,10 @@ from fluxfarm.status import MOVES, TERMINAL, Status
 
 CLIENTS_WORDS = {"success": "succeeded", "error": "failed", "cancelled": "cancelled"}
 ENDS = {status.value for status in TERMINAL}
+PROBE_SECONDS = 5
+"""A probe of the store writes, reads and deletes its object in far less."""
+SERVERS_DRAFT = ".rclone_temp_put_"
+"""What its sender did not send to its end, under a name that no object of ours has."""
 
 ROWS = """
 SELECT p.id, split_part(i.input ->> 'prompt', ' ', 2) AS name, p.status, p.attempt, p.lost, p.claim_id, p.tenant_id,
@@ -26,6 +32,8 @@ FROM predictions p JOIN prediction_inputs i ON i.prediction_id = p.id
 LEFT JOIN prediction_results r ON r.prediction_id = p.id
 """
 OUTPUTS = "SELECT prediction_id, object_key, sha256 FROM outputs"
+SENT = "SELECT plan ->> 'image_key' AS object_key FROM prediction_inputs WHERE plan ->> 'image_key' IS NOT NULL"
+UNSETTLED = "SELECT object_key FROM sent_pictures"
 LEAKED = """
 SELECT coalesce(sum(abs(k.active - coalesce(n.n, 0))), 0)::int AS leaked FROM api_keys k LEFT JOIN (
     SELECT key_id, count(*) AS n FROM predictions WHERE status IN ('queued', 'processing') GROUP BY key_id
@@ -83,7 +91,7 @@ class Tally:
     orphaned_objects: list[str] = field(default_factory=list)
     """In the store, and nothing would ever delete them."""
     left_to_retention: int = 0
-    """Objects of attempts that were lost; they go with their prediction."""
+    """Objects of attempts that were lost, which go with their prediction, and pictures of creates that died."""
     failures: dict[str, int] = field(default_factory=dict)
     statuses: dict[str, int] = field(default_factory=dict)
     without_retry_after: int = 0
@@ -159,7 +167,7 @@ def _count_moves(tally: Tally, moves: Iterable[Move]) -> None:
 
 
 def _count_objects(tally: Tally, farm: Farm, rows: Mapping[uuid.UUID, Any]) -> None:
-    stored = {path.relative_to(farm.objects).as_posix(): path for path in farm.objects.rglob("*") if path.is_file()}
+    stored = {path.relative_to(farm.objects).as_posix(): path for path in _settled_files(farm.objects)}
     recorded = {}
     for output in farm.witness.ask(OUTPUTS):
         recorded[output.object_key] = output.sha256
@@ -174,8 +182,22 @@ def _count_objects(tally: Tally, farm: Farm, rows: Mapping[uuid.UUID, Any]) -> N
         for row in rows.values()
         if row.attempt > 1 or row.status != "succeeded"
     }
-    for key in stored.keys() - recorded.keys():
-        if key.rsplit("/", 2)[0] + "/" in untidy:
+    sent = {row.object_key for row in farm.witness.ask(SENT)}
+    tally.missing_objects += sorted(sent - stored.keys())
+    unsettled = {row.object_key for row in farm.witness.ask(UNSETTLED)}
+    for key in stored.keys() - recorded.keys() - sent:
+        if key in unsettled or key.rsplit("/", 2)[0] + "/" in untidy:
             tally.left_to_retention += 1
         else:
             tally.orphaned_objects.append(key)
+
+
+def _settled_files(root: Path) -> Iterator[Path]:
+    """All files but a probe that is under way, and what the server keeps of uploads whose sender died."""
+    latest = time.time() - PROBE_SECONDS
+    for path in root.rglob("*"):
+        with suppress(FileNotFoundError):
+            if path.name.startswith(SERVERS_DRAFT):
+                continue
+            if path.is_file() and (path.parent != root / "probes" or path.stat().st_mtime < latest):
+                yield path

@@ -1,7 +1,7 @@
 """`python -m benchmarks.chaos.figures`: single promises with figures of their own, each on a farm of its own.
 
-Chaos counts; these measure: how soon a lost token is missed, what a minute without Redis costs, and whether limits are
-exact when many race for them.
+Chaos counts; these measure: how soon a lost token is missed, what a minute without Redis costs, whether limits are
+exact when many race for them, and whether a create that is sent again stays one.
 """
 
 import argparse
@@ -15,10 +15,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.chaos import retries as repeated
 from benchmarks.chaos.count import LEAKED, read_clients_log
 from benchmarks.chaos.farm import ENDLESS, MODEL, Farm, Size
 from benchmarks.chaos.http import Api
 from benchmarks.chaos.kinds import eventually
+from benchmarks.chaos.proxy import Weather
 from benchmarks.chaos.report import percentiles
 from benchmarks.chaos.swarm import BROKEN, PATH
 from fluxfarm import keys, tenants
@@ -28,11 +30,14 @@ from tests.processes import wait_until
 DEFAULT_LEASE_SECONDS = 30.0
 LOST_TOKENS = 40
 AWAY_SECONDS = 60.0
+ALONE = 300
 RACERS = 50
 CREATES = 10_000
 MAX_ACTIVE = 10
 PER_MINUTE = 120
 WINDOW_SECONDS = 60.0
+REPEATED = 1_000
+ANSWERS_TO_A_KILL = 150
 
 CLAIMED_AFTER = "SELECT extract(epoch FROM started_at - created_at)::float AS s FROM predictions WHERE id = %s"
 RENDERED = """
@@ -87,6 +92,21 @@ def redis_away(farm: Farm) -> dict[str, Any]:
     }
 
 
+def black_hole(farm: Farm) -> dict[str, Any]:
+    """What creates take, one after the other, while Redis takes the API's connections and never answers."""
+    link, seconds = farm.net.links["api>redis"], []
+    farm.create("fast")
+    link.change(Weather(mute=True))
+    for _ in range(ALONE):
+        began = time.perf_counter()
+        farm.create("fast")
+        seconds.append(time.perf_counter() - began)
+    waited = link.suffered.held_bytes
+    link.clear()
+    found = percentiles(sorted(seconds))
+    return {"creates took": found, "bytes that waited": waited, "well": found["p99"] <= 0.1 and waited > 0}
+
+
 def racing_creates(farm: Farm) -> dict[str, Any]:
     """Creates from many clients at once on one key: never more active than it may have."""
     key_id, key = _new_key(farm, max_active=MAX_ACTIVE, creates_per_minute=ENDLESS)
@@ -113,6 +133,22 @@ def sliding_window(farm: Farm) -> dict[str, Any]:
         "created": len(times),
         f"shortest time in which {PER_MINUTE + 1} were created": round(min(spans), 3) if spans else None,
         "well": bool(spans) and min(spans) >= WINDOW_SECONDS,
+    }
+
+
+def retries(farm: Farm) -> dict[str, Any]:
+    """Creates each sent three times with the same key, while the API is killed again and again."""
+    key_id, key = _new_key(farm, max_active=ENDLESS, creates_per_minute=ENDLESS)
+    orders = repeated.Orders(farm.api_port, key, MODEL, REPEATED, every=ANSWERS_TO_A_KILL)
+    told = repeated.send(orders, farm.api.kill)
+    made = int(farm.witness.ask("SELECT count(*) AS n FROM predictions WHERE key_id = %s", [key_id])[0].n)
+    return {
+        "creates": REPEATED,
+        "times the API was killed": told.kills,
+        "answers": dict(told.answers),
+        "predictions": made,
+        "keys with two": told.doubled,
+        "well": made == REPEATED == len(told.ids) and not told.doubled,
     }
 
 
@@ -154,7 +190,9 @@ Measure = Callable[[Farm], dict[str, Any]]
 FIGURES: dict[str, tuple[Measure, Size]] = {
     "lost tokens": (lost_tokens, Size(workers=2, lease_seconds=DEFAULT_LEASE_SECONDS)),
     "Redis away": (redis_away, Size(workers=2, lease_seconds=DEFAULT_LEASE_SECONDS)),
+    "black hole": (black_hole, Size(workers=2)),
     "racing creates": (racing_creates, Size(workers=2)),
+    "retries": (retries, Size(workers=1)),
     "sliding window": (sliding_window, Size(workers=1, api_workers=4)),
 }
 

@@ -21,6 +21,10 @@ PATH = "/v1/prediction"
 ENDED = frozenset({"success", "error", "cancelled"})
 BROKEN = (OSError, EOFError, TimeoutError, ValueError)
 LONGEST_PAUSE_SECONDS = 1.0
+PICTURE = (
+    "data:image/png;base64,"
+    "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAIAAACQkWg2AAAAGUlEQVR4nGM8oaHBQApgIkn1qIZRDUNKAwCMLQE4ZidSiAAAAABJRU5ErkJggg=="
+)
 POLL_SECONDS = 0.1
 
 
@@ -40,6 +44,8 @@ class Orders:
     patience_seconds: float = 120.0
     cancels: float = 0.03
     fetches: float = 0.1
+    pictures: float = 0.1
+    """The share of creates that send a picture of their own."""
 
 
 @dataclass(slots=True)
@@ -83,7 +89,10 @@ class Swarm:
         self._names += 1
         name = f"swarm-{self._names}"
         manner = "works" if choose.random() < 0.8 else "fast"
-        asked = {"model": self.orders.model, "input": {"prompt": f"{manner} {name}", "num_inference_steps": 2}}
+        wish: dict[str, Any] = {"prompt": f"{manner} {name}", "num_inference_steps": 2}
+        if choose.random() < self.orders.pictures:
+            wish["image"] = PICTURE
+        asked = {"model": self.orders.model, "input": wish}
         self._tell("create", name=name)
         try:
             answer = await api.ask("POST", PATH, asked)
