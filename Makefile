@@ -65,7 +65,7 @@ dead-code: $(VENV)/dev
 
 audit: $(VENV)/dev
 	@report=$$($(BIN)/pip-audit --progress-spinner off --disable-pip --no-deps -r requirements/run.txt 2>&1) || { echo "$$report"; \
-		echo "$$report" | grep -q 'ConnectionError\|ServiceError' || exit 1; echo "NOT AUDITED: advisories cannot be reached"; }; \
+		echo "$$report" | grep -q 'ConnectionError\|ServiceError\|SSLError' || exit 1; echo "NOT AUDITED: advisories cannot be reached"; }; \
 	skipped=$$(echo "$$report" | grep -c 'could not be audited'); \
 	[ "$$skipped" = 0 ] || echo "NOT AUDITED: $$skipped packages, of which this index has no advisories"
 	$(BIN)/cyclonedx-py requirements --output-reproducible -o sbom.json requirements/run.txt

@@ -3,9 +3,9 @@
 from flask import Flask, g, request
 from flask.wrappers import Response
 
-from api import errors, limits, tracing
+from api import errors, limits, origins, stopping, tracing
 from api.docs import docs
-from api.doors import eachlabs
+from api.doors import eachlabs, eachlabs_events
 from api.files import files
 from api.front import front
 from api.health import health
@@ -17,7 +17,8 @@ from fluxfarm.settings import Settings
 def create_app(settings: Settings) -> Flask:
     """The API that clients call."""
     app = application(settings)
-    for blueprint in (eachlabs.door, files, health, docs, front):
+    origins.register(app, settings.allowed_origins)
+    for blueprint in (eachlabs.door, eachlabs_events.events, files, health, docs, front):
         app.register_blueprint(blueprint)
     return app
 
@@ -29,7 +30,8 @@ def application(settings: Settings) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     # Werkzeug would answer a doubled slash with a redirect, as an HTML page.
     app.url_map.merge_slashes = False
-    app.extensions[NAME] = build_services(settings)
+    app.extensions[NAME] = made = build_services(settings)
+    stopping.before_it(made.waiting.end)
     app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     app.before_request(lambda: tracing.name_request(request))
     app.after_request(_add_headers)

@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_network
 
 from flask import Request
@@ -24,7 +25,7 @@ MOST_REMEMBERED = 10_000
 WRONG_KEYS_PER_MINUTE = 30
 PUBLIC_READS_PER_MINUTE = 600
 REFUSED_CREATES = 10
-"""Refused creates per allowed one: else refusals were a free flood."""
+"""Refused creates per allowed one, and likewise replayed ones: else they were a free flood."""
 
 CUSTOMER_BITS = 64
 """An IPv6 customer has at least this network for itself, and 2^64 addresses in it."""
@@ -34,6 +35,19 @@ MOST_AT_ONCE = 100
 SCHEMES = ("bearer", "key", "token")
 
 
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """A key has had too many creates refused; until then, all are, without a look at them."""
+
+    taken: Taken
+    until: float
+
+    def refusal(self) -> RateLimited:
+        limits.tell(self.taken)
+        message = f"The key may have {self.taken.limit} creates refused a minute."
+        return RateLimited(message, retry_after=max(0.0, self.until - time.monotonic()))
+
+
 class Authenticator:
     """Finds the caller of a request; a process has one."""
 
@@ -41,8 +55,9 @@ class Authenticator:
         self._database = database
         self._limiter = limiter
         self._reads = Together(self._take_reads, most=MOST_AT_ONCE)
+        self._lookups = Together(self._look_up, most=MOST_REMEMBERED)
         self._remembered: dict[bytes, tuple[Caller, float]] = {}
-        self._flooding: dict[str, tuple[Taken, float]] = {}
+        self._floods: dict[str, Flood] = {}
 
     def caller(self, request: Request, *, scope: str) -> Caller:
         """The caller of this request, who may do what `scope` names.
@@ -56,9 +71,13 @@ class Authenticator:
         key = _key(request)
         fingerprint = hashlib.sha256(key.encode("utf-8", "replace")).digest()
         caller = self._recalled(fingerprint) or self._looked_up(key, fingerprint, sender(request))
+        self.require(caller, scope)
+        return caller
+
+    def require(self, caller: Caller, scope: str) -> None:
+        """Raises `Forbidden` if the key lacks the scope."""
         if scope not in caller.scopes:
             raise Forbidden(f"The API key lacks the scope {scope!r}.")
-        return caller
 
     def count_read(self, caller: Caller) -> None:
         """Raises `RateLimited` if the key has used up its reads of this minute."""
@@ -66,30 +85,42 @@ class Authenticator:
         counted = f"read:{caller.key_id}", caller.limits.reads_per_minute
         limits.tell(_allowed(self._reads.ask(counted, counted), counted[1], message))
 
+    def flood(self, caller: Caller) -> Flood | None:
+        """What is known of a key that has more creates refused than it may."""
+        flood = self._floods.get(caller.key_id)
+        return flood if flood is not None and time.monotonic() < flood.until else None
+
     @contextmanager
     def counted_refusals(self, caller: Caller) -> Iterator[None]:
         """Count a create that the block refuses; raises `RateLimited`, before the block, if the key floods those.
 
         What is admitted is limited by its rows and costs nothing here.
         """
-        limit = REFUSED_CREATES * caller.limits.creates_per_minute
-        message = "The key may have {} creates refused a minute."
-        taken, until = self._flooding.get(caller.key_id, (None, 0.0))
-        if taken is not None and time.monotonic() < until:
-            limits.tell(taken)
-            raise RateLimited(message.format(limit), retry_after=until - time.monotonic())
+        if (flood := self.flood(caller)) is not None:
+            raise flood.refusal()
         try:
             yield
         except Unavailable:
             # Not the caller's fault, and it is told to come back.
             raise
         except (FluxfarmError, HTTPException):
-            taken = self._limiter.take(f"refused:{caller.key_id}", limit)
+            taken = self._limiter.take(f"refused:{caller.key_id}", REFUSED_CREATES * caller.limits.creates_per_minute)
             if taken.allowed:
                 raise
-            self._flooding[caller.key_id] = (taken, time.monotonic() + taken.reset_seconds)
+            self._floods[caller.key_id] = flood = Flood(taken, time.monotonic() + taken.reset_seconds)
+            raise flood.refusal() from None
+
+    def count_replay(self, caller: Caller) -> None:
+        """Raises `RateLimited` if the key sends far more creates again than it may make.
+
+        A limit of its own, not among refusals: who lost an answer must get it, whatever else the key is refused.
+        """
+        limit = REFUSED_CREATES * caller.limits.creates_per_minute
+        taken = self._limiter.take(f"replayed:{caller.key_id}", limit)
+        if not taken.allowed:
             limits.tell(taken)
-            raise RateLimited(message.format(limit), retry_after=taken.reset_seconds) from None
+            message = f"The key may have {limit} creates answered again a minute."
+            raise RateLimited(message, retry_after=taken.reset_seconds)
 
     def count_public_read(self, request: Request) -> None:
         """Raises `RateLimited` if this address has asked too often without a key."""
@@ -113,16 +144,21 @@ class Authenticator:
             message = "Too many wrong API keys from this address; wait a minute."
             raise RateLimited(message, retry_after=room.reset_seconds)
         try:
-            with self._database.session_scope() as session:
-                caller = authenticate(session, key)
+            return self._lookups.ask(fingerprint, (key, fingerprint))
         except Unauthenticated:
             self._remembered.pop(fingerprint, None)
             self._limiter.take(wrong, WRONG_KEYS_PER_MINUTE)
             raise
+
+    def _look_up(self, sent: Sequence[tuple[str, bytes]]) -> list[Caller]:
+        """The one key that all of these sent: thousands of held calls may come back at once."""
+        key, fingerprint = sent[0]
+        with self._database.session_scope() as session:
+            caller = authenticate(session, key)
         if len(self._remembered) >= MOST_REMEMBERED:
             self._remembered.clear()
         self._remembered[fingerprint] = (caller, time.monotonic() + REMEMBERED_SECONDS)
-        return caller
+        return [caller] * len(sent)
 
 
 def _allowed(taken: Taken, limit: int, message: str) -> Taken:

@@ -3,7 +3,7 @@
 import json
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flask import Request
@@ -14,9 +14,11 @@ from fluxfarm.errors import FieldError, InvalidInput, NotFound
 from fluxfarm.sent import shortened
 
 DURATION = re.compile(r"([1-9][0-9]{0,8})\s*([smhd]?)", re.ASCII)
+UUID_TEXT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 SHORTEST_RETENTION_SECONDS = 300
 LONGEST_RETENTION_SECONDS = 10 * 365 * 86400
+LONGEST_CANCEL_AFTER_SECONDS = 86400
 MOST_SUMMED_UP = 3
 LONGEST_NUMBER = 10
 
@@ -52,21 +54,41 @@ def prediction_id(text: str) -> uuid.UUID:
         raise unknown_prediction() from None
 
 
+def own_id(text: str) -> uuid.UUID:
+    """The id that a client gives its prediction, in the path; raises `InvalidInput` if it is no UUID."""
+    if not UUID_TEXT.fullmatch(text):
+        message = "must be a UUID of 32 hexadecimal digits in five groups, such as that of `uuidgen`"
+        raise invalid([FieldError("prediction", message, shortened(text))])
+    return uuid.UUID(text)
+
+
 def unknown_prediction() -> NotFound:
     return NotFound("There is no such prediction.")
 
 
 def retention_seconds(request: Request) -> int | None:
     """The header `Expires-After`, such as `90m`, `1h` or `7d`; None if it was not sent."""
-    sent = request.headers.get("Expires-After")
+    allowed = "must be a time of at least 5m, such as 30m, 1h or 7d"
+    seconds = _duration(request, "Expires-After", lambda found: found >= SHORTEST_RETENTION_SECONDS, allowed)
+    return None if seconds is None else min(seconds, LONGEST_RETENTION_SECONDS)
+
+
+def cancel_after_seconds(request: Request) -> int | None:
+    """The header `Cancel-After`, such as `90s`, `5m` or `2h`; None if it was not sent."""
+    allowed = "must be a time from 1s to 24h, such as 90s, 5m or 2h"
+    return _duration(request, "Cancel-After", lambda found: found <= LONGEST_CANCEL_AFTER_SECONDS, allowed)
+
+
+def _duration(request: Request, header: str, fits: Callable[[int], bool], allowed: str) -> int | None:
+    """Seconds; None if the header was not sent."""
+    sent = request.headers.get(header)
     if sent is None:
         return None
     match = DURATION.fullmatch(sent.strip())
-    seconds = int(match[1]) * SECONDS[match[2]] if match else 0
-    if not seconds >= SHORTEST_RETENTION_SECONDS:
-        message = "must be a time of at least 5m, such as 30m, 1h or 7d"
-        raise invalid([FieldError("Expires-After", message, shortened(sent))])
-    return min(seconds, LONGEST_RETENTION_SECONDS)
+    seconds = int(match[1]) * SECONDS[match[2]] if match else None
+    if seconds is None or not fits(seconds):
+        raise invalid([FieldError(header, allowed, shortened(sent))])
+    return seconds
 
 
 def invalid(wrong: Sequence[FieldError]) -> InvalidInput:

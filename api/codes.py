@@ -15,11 +15,20 @@ ERRORS = {
     "method_not_allowed": (405, "The path does not take this method; the header `Allow` lists those it takes."),
     "request_timeout": (408, "The request did not arrive in time."),
     "conflict": (409, "What is there already stands against it, such as a tenant of the same name."),
+    "idempotency_in_flight": (
+        409,
+        "The first create with this `Idempotency-Key` or id is still under way after two seconds; try again.",
+    ),
+    "not_finished": (409, "Only a prediction that has ended can be deleted; cancel it first."),
     "body_too_large": (413, "The body is larger than this service takes."),
     "uri_too_long": (414, "The request line is too long."),
     "unsupported_media_type": (415, "The body must be JSON, not compressed, with `Content-Type: application/json`."),
     "range_not_satisfiable": (416, "The range lies outside the picture; `Content-Range` tells its size."),
     "expectation_failed": (417, "The header `Expect` asks for something unknown."),
+    "idempotency_mismatch": (
+        422,
+        "The `Idempotency-Key` was sent before with another body, or the id stands for another prediction of yours.",
+    ),
     "rate_limited": (429, "Too many calls within a minute; `Retry-After` tells when there is room again."),
     "concurrency_limited": (
         429,
@@ -46,3 +55,6 @@ FAILURES = {
     "worker_lost": "The workers that held the prediction were lost, as often as is tried.",
 }
 """`error_code` of a prediction with status `error`: what it means."""
+
+CANCELLATIONS = {"cancel_after": "It had not ended by the time that `Cancel-After` set at its create."}
+"""`error_code` of a prediction with status `cancelled` that nobody cancelled by a call: what it means."""

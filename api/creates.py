@@ -3,17 +3,20 @@
 Alone, each would wait for the key's row, and for the commit, of every one before it.
 """
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 
 from api.together import Together
-from fluxfarm import admission
+from fluxfarm import admission, retries
 from fluxfarm.admission import Request, Rules, Verdict
 from fluxfarm.database import Database
-from fluxfarm.errors import LimitState
+from fluxfarm.errors import InFlight, LimitState
 from fluxfarm.queue import TokenQueue
+from fluxfarm.retries import Repeatable, Replayed
 
 MOST_AT_ONCE = 16
+PAUSE_SECONDS = 0.05
 
 
 class Creates:
@@ -25,18 +28,35 @@ class Creates:
         self._rules = rules
         self._together = Together(self._ask_all, most=MOST_AT_ONCE)
 
-    def admit(self, request: Request) -> LimitState:
-        """Admit it, or raise as `admission.admit` does; what is admitted has committed and has its token."""
-        admission.check_model(request)
-        verdict = self._together.ask(request.caller.key_id, request)
-        if verdict is None:
-            with self._database.session_scope() as session:
-                state = admission.admit(session, request, self._rules)
-            self._tokens.put(request.model.slug)
-            return state
+    def replay(self, asked: Repeatable) -> Replayed | None:
+        """What came of a create when it was sent before; raises as `retries.replay` does."""
+        with self._database.statement_scope() as statements:
+            return retries.replay(statements, asked)
+
+    def admit(self, request: Request, until: float) -> LimitState | Replayed:
+        """Admit it, or raise as `admission.admit` does; what is admitted has committed and has its token.
+
+        Where another process is at the same create, what comes of that is waited for `until`, by the monotonic clock.
+        """
+        admission.check_model(request.caller, request.model.slug)
+        while isinstance(verdict := self._ask(request), InFlight) and time.monotonic() < until:
+            time.sleep(PAUSE_SECONDS)
         if isinstance(verdict, Exception):
             raise verdict
         return verdict
+
+    def _ask(self, request: Request) -> LimitState | Replayed | Exception:
+        verdict = self._together.ask(request.caller.key_id, request)
+        if verdict is not None:
+            return verdict
+        try:
+            with self._database.session_scope() as session:
+                decided = admission.admit(session, request, self._rules)
+        except InFlight as refusal:
+            return refusal
+        if isinstance(decided, LimitState):
+            self._tokens.put(request.model.slug)
+        return decided
 
     def _ask_all(self, requests: Sequence[Request]) -> Sequence[Verdict]:
         with self._database.statement_scope() as statements:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from flask import Blueprint, Response, jsonify, render_template, request
 
-from api.codes import ERRORS, FAILURES
+from api.codes import CANCELLATIONS, ERRORS, FAILURES
 from api.links import absolute
 from api.openapi.document import document
 from api.services import services
@@ -30,6 +30,6 @@ def description() -> Response:
 def page() -> Response:
     services().authenticator.count_public_read(request)
     api = document(services().catalog, absolute(""))
-    known = {"errors": ERRORS, "failures": FAILURES, "models": services().catalog.models}
+    known = {"errors": ERRORS, "failures": {**FAILURES, **CANCELLATIONS}, "models": services().catalog.models}
     html = render_template("docs.html", api=api, style=STYLE, **known)
     return Response(html, headers={"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"})

@@ -10,7 +10,7 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from api.bodiless import bodiless
 from api.body import unknown_prediction
-from api.links import EXTENSIONS
+from api.links import EXTENSIONS, row_of, signed_path
 from api.services import services
 from fluxfarm import lookup
 from fluxfarm.errors import Forbidden, NotFound
@@ -39,10 +39,13 @@ class Served:
 
 @files.get("/files/<uuid:prediction>/<name>")
 def picture(prediction: uuid.UUID, name: str) -> Response:
-    path, exp, sig = request.path, request.args.get("exp"), request.args.get("sig")
-    if not services().signer.verify(path, exp, sig, time.time()):
+    exp, sig, row = (request.args.get(each) for each in ("exp", "sig", "row"))
+    if not services().signer.verify(signed_path(request.path, row), exp, sig, time.time()):
         raise LinkInvalid("The link is not valid or has expired.")
-    served = _find(prediction, name)
+    wanted = uuid.UUID(row.partition(".")[0]) if row else prediction
+    served = _find(prediction, wanted, name)
+    if row and row != row_of(wanted, served.object_key):
+        raise _gone()
     if link := _elsewhere(served):
         return bodiless(302, Location=link)
     response = _answer(served)
@@ -55,18 +58,22 @@ def picture(prediction: uuid.UUID, name: str) -> Response:
     return response
 
 
-def _find(prediction: uuid.UUID, name: str) -> Served:
+def _find(prediction: uuid.UUID, row: uuid.UUID, name: str) -> Served:
     stem, _, extension = name.partition(".")
     with services().database.session_scope() as session:
         if stem == "input":
-            key = lookup.input_key(session, prediction)
+            key = lookup.input_key(session, row)
             if key is None or not key.endswith("." + extension):
                 raise unknown_prediction()
             return Served(key, MEDIA_TYPES[extension], None, hashlib.sha256(key.encode()).hexdigest(), name)
-        found = lookup.output(session, prediction, int(stem)) if stem.isdecimal() else None
+        found = lookup.output(session, row, int(stem)) if stem.isdecimal() else None
     if found is None or EXTENSIONS[found[1].media_type] != extension:
-        raise NotFound("There is no such picture, or its time is over.")
+        raise _gone()
     return _output(prediction, *found, extension)
+
+
+def _gone() -> NotFound:
+    return NotFound("There is no such picture, or its time is over.")
 
 
 def _output(prediction: uuid.UUID, model: str, output: StoredOutput, extension: str) -> Served:

@@ -1,7 +1,7 @@
 """The store as API processes use it: nothing that blocks runs in the loop that serves all other requests."""
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from gevent.threadpool import ThreadPool
@@ -31,6 +31,10 @@ class Objects:
 
     def delete(self, key: str) -> None:
         self._run(self._store.delete, [key])
+
+    def delete_all(self, keys: Iterable[str], prefix: str | None) -> None:
+        """Those objects, and all whose keys start with `prefix`."""
+        self._run(lambda: self._store.delete([*keys, *(self._store.keys(prefix) if prefix else ())]))
 
     def data_uri(self, key: str, media_type: str) -> str:
         """A whole object as a data URI; raises `ObjectMissing`."""

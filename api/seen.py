@@ -10,31 +10,48 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from api.lines import Lines
 from api.together import Together
 from fluxfarm import lookup
 from fluxfarm.database import Database
-from fluxfarm.lookup import PredictionView
-from fluxfarm.status import TERMINAL
+from fluxfarm.lookup import PredictionView, Standing
 
 FRESH_SECONDS = 1.0
 MOST_KEPT = 2000
 LARGEST_KEPT = 16 * 1024
 MOST_AT_ONCE = 100
+NEVER = float("-inf")
 
 
 @dataclass(slots=True)
 class Answer:
     """The body of a read, and what it was made from."""
 
-    tenant_id: uuid.UUID
-    revision: int
-    ended: bool
+    id: uuid.UUID
+    """Of its row."""
+    shown_id: uuid.UUID
+    standing: Standing
     body: str
     retry_after: int | None
     looked: float
 
+    @property
+    def ended(self) -> bool:
+        return self.standing.ended
+
+    @property
+    def etag(self) -> str:
+        """For `W/"…"`: the same as long as nothing has happened to the prediction that is worth an answer."""
+        at = self.standing
+        if at.position is not None:
+            return f"{at.revision}.queued.{at.position}"
+        return f"{at.revision}.{at.stage}.{at.picture}.{at.step}" if at.stage else f"{at.revision}.{at.status}"
+
+
+Which = tuple[uuid.UUID, uuid.UUID, str]
+"""What was asked for, by which tenant, and where its links begin: two tenants may give the same id."""
 
 Render = Callable[[PredictionView], tuple[str, int | None]]
 
@@ -42,24 +59,34 @@ Render = Callable[[PredictionView], tuple[str, int | None]]
 class Seen:
     """A process has one."""
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, database: Database, lines: Lines, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
+        self._lines = lines
         self._clock = clock
         self._revisions = Together(self._ask_all, most=MOST_AT_ONCE)
-        self._answers: OrderedDict[tuple[uuid.UUID, str], Answer] = OrderedDict()
+        self._answers: OrderedDict[Which, Answer] = OrderedDict()
 
-    def answer(self, prediction: uuid.UUID, tenant: uuid.UUID, base: str, render: Render) -> Answer | None:
+    def answer(
+        self,
+        prediction: uuid.UUID,
+        tenant: uuid.UUID,
+        base: str,
+        render: Render,
+        *,
+        moved: float = NEVER,
+    ) -> Answer | None:
         """What to tell of a tenant's prediction in links that begin with `base`; None as `lookup.prediction` says it.
 
-        `render` makes the body from what was looked up, and says when to ask again.
+        `render` makes the body from what was looked up, and says when to ask again. `moved` is when its
+        caller heard that it had moved: what was looked up before that is too old.
         """
         began = self._clock()
-        kept = self._answers.get((prediction, base))
-        if kept is not None and kept.tenant_id == tenant:
+        kept = self._answers.get((prediction, tenant, base))
+        if kept is not None and (kept.ended or kept.looked >= moved):
             fresh = began - kept.looked < FRESH_SECONDS
             if fresh and kept.ended:
                 return kept
-            if (fresh or kept.ended) and self._revisions.ask(None, (prediction, tenant)) == kept.revision:
+            if (fresh or kept.ended) and self._revisions.ask(None, (prediction, tenant)) == kept.standing.revision:
                 if kept.ended:
                     kept.looked = began
                 return kept
@@ -67,13 +94,21 @@ class Seen:
             view = lookup.prediction(connection, prediction, tenant)
         if view is None:
             return None
+        if view.waits is not None:
+            # After the connection was given back, for this may want another.
+            view = replace(view, place=self._lines.place(view.waits, view.cost_seconds))
         body, retry_after = render(view)
-        found = Answer(tenant, view.revision, view.status in TERMINAL, body, retry_after, began)
+        found = Answer(view.id, view.shown_id, view.standing, body, retry_after, began)
         if len(body) <= LARGEST_KEPT:
-            self._keep((prediction, base), found)
+            self._keep((prediction, tenant, base), found)
         return found
 
-    def _keep(self, which: tuple[uuid.UUID, str], answer: Answer) -> None:
+    def drop(self, prediction: uuid.UUID, tenant: uuid.UUID) -> None:
+        """Forget every answer about it; other processes may tell of it for `FRESH_SECONDS` more."""
+        for which in [each for each in self._answers if each[:2] == (prediction, tenant)]:
+            del self._answers[which]
+
+    def _keep(self, which: Which, answer: Answer) -> None:
         self._answers[which] = answer
         self._answers.move_to_end(which)
         if len(self._answers) > MOST_KEPT:

@@ -7,9 +7,13 @@ from flask import current_app
 
 from api.auth import Authenticator
 from api.creates import Creates
+from api.lines import Lines
 from api.objects import Objects
+from api.repeats import UnderWay
 from api.seen import Seen
+from api.waiting import Waiting
 from fluxfarm.admission import Rules
+from fluxfarm.announce import Announcer, Doorbell
 from fluxfarm.catalog import Catalog, load_catalog
 from fluxfarm.database import Database
 from fluxfarm.links import LinkSigner, load_secrets
@@ -17,6 +21,7 @@ from fluxfarm.queue import TokenQueue, redis_client
 from fluxfarm.ratelimit import RateLimiter
 from fluxfarm.settings import Settings
 from fluxfarm.storage import open_store
+from fluxfarm.told import Events
 
 NAME = "fluxfarm"
 
@@ -29,17 +34,24 @@ class Services:
     tokens: TokenQueue
     objects: Objects
     creates: Creates
+    under_way: UnderWay
     limiter: RateLimiter
+    lines: Lines
     seen: Seen
+    waiting: Waiting
+    events: Events
     authenticator: Authenticator
     signer: LinkSigner
 
 
 def build_services(settings: Settings) -> Services:
     """Connect to nothing yet; each part is reached when it is first needed."""
-    database = Database(settings.require_database_url(), pool_size=10, application="fluxfarm api")
+    announcer = Announcer(redis_client(settings))
+    url = settings.require_database_url()
+    database = Database(url, pool_size=10, application="fluxfarm api", tell=announcer.tell)
     limiter = RateLimiter(redis_client(settings), processes=settings.api_workers)
     tokens = TokenQueue(settings)
+    lines = Lines(database, lease_seconds=settings.lease_seconds)
     rules = Rules(max_queued=settings.max_queued, fair_between=settings.fair_between)
     return Services(
         settings=settings,
@@ -48,8 +60,12 @@ def build_services(settings: Settings) -> Services:
         tokens=tokens,
         objects=Objects(open_store(settings)),
         creates=Creates(database, tokens, rules),
+        under_way=UnderWay(),
         limiter=limiter,
-        seen=Seen(database),
+        lines=lines,
+        seen=Seen(database, lines),
+        waiting=Waiting(database, lines, Doorbell(redis_client(settings)), most_of_one=settings.max_waits),
+        events=Events(redis_client(settings)),
         authenticator=Authenticator(database, limiter),
         signer=LinkSigner(load_secrets(settings)),
     )

@@ -1,7 +1,8 @@
 """gunicorn's worker, with better manners.
 
 What never becomes a request is answered like everything else, in JSON and with a request id: gunicorn's own answers are
-HTML, and its log lines repeat what was sent. And a stop does not wait for connections on which nothing happens.
+HTML, and its log lines repeat what was sent. And a stop waits neither for connections on which nothing happens nor for
+calls that are held.
 """
 
 import json
@@ -18,6 +19,7 @@ from gunicorn import util
 from gunicorn.http import errors
 from gunicorn.workers.ggevent import GeventWorker
 
+from api import stopping
 from api.codes import ERRORS
 from api.errors import error_body
 
@@ -60,6 +62,7 @@ class Worker(GeventWorker):  # type: ignore[misc]  # gunicorn is untyped
 
     def _hang_up(self) -> None:
         """End connections that wait for nothing, each of which would hold up the stop for its whole grace."""
+        stopping.begin()
         while True:
             for client in list(self._idle):
                 with suppress(OSError):

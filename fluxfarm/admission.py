@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.orm import Session
 
+from fluxfarm import retries
 from fluxfarm.catalog import Model
 from fluxfarm.database import Statements, announce_change, driver_sql
 from fluxfarm.errors import (
@@ -23,11 +24,15 @@ from fluxfarm.errors import (
     ModelNotAllowed,
     QueueFull,
     RateLimited,
+    RepeatedDifferently,
     TenantSuspended,
     Unauthenticated,
 )
 from fluxfarm.keys import Caller
+from fluxfarm.moves import Moved, Word
 from fluxfarm.plans import Plan
+from fluxfarm.retries import Repeatable, Replayed
+from fluxfarm.tables import Tenant
 
 WINDOW_SECONDS = 60
 
@@ -44,11 +49,11 @@ UNDECIDED = "undecided"
 #
 # Start-time fair queueing (Goyal, Vin and Cheng, 1996): start = max(virtual time, the tenant's last finish),
 # finish = start + cost / weight.
-ADMIT = text("""
+ADMIT_SQL = """
 WITH key AS (
     SELECT id, tenant_id, active, max_active, created, creates_per_minute,
         revoked_at IS NOT NULL OR coalesce(expires_at <= clock_timestamp(), false) AS ended
-    FROM api_keys WHERE id = :key_id
+    FROM api_keys WHERE id = :key_id{alone}
     FOR NO KEY UPDATE
 ), tenant AS (
     SELECT t.id, t.weight, t.retention_seconds, t.active, t.max_active, t.created, t.creates_per_minute,
@@ -82,13 +87,14 @@ WITH key AS (
             ORDER BY p.created_at LIMIT 1
         ) AS first
     ) AS t
-), judged AS MATERIALIZED (
+){known}, judged AS MATERIALIZED (
     SELECT
         key.active, key.max_active, key.created, key.creates_per_minute,
         tenant.id AS tenant_id, tenant.weight, tenant.retention_seconds, tenant.created AS tenant_created,
         tenant.max_active AS tenant_max_active, tenant.creates_per_minute AS tenant_creates_per_minute,
         minute.of_key, minute.key_reset, minute.tenant_reset,
         CASE
+            {first}
             WHEN key.ended THEN 'ended'
             WHEN tenant.suspended THEN 'suspended'
             WHEN key.active >= key.max_active THEN 'active of key'
@@ -136,23 +142,46 @@ WITH key AS (
 ), created AS (
     INSERT INTO predictions (
         id, tenant_id, key_id, key_seq, tenant_seq, fair_owner, model, version, priority, start_tag, cost, needs_fetch,
-        retention_seconds, request_id, traceparent
+        retention_seconds, request_id, traceparent, own_id, cancel_at, revision
     )
     SELECT
         :id, e.tenant_id, :key_id, e.created + 1, e.tenant_created + 1, :fair_owner, :model, :version, :priority,
         tag.last_finish - ceil(e.cost / e.weight)::bigint, e.cost, :needs_fetch,
-        least(e.retention_seconds, :retention_seconds), :request_id, :traceparent
+        least(e.retention_seconds, :retention_seconds), :request_id, :traceparent, :own_id,
+        clock_timestamp() + :cancel_after_seconds * interval '1 s', {revision}
     FROM tag, estimate e
-    RETURNING id
+    RETURNING id, tenant_id
 ), asked AS (
-    INSERT INTO prediction_inputs (prediction_id, input, plan)
-    SELECT id, cast(:input AS json), cast(:plan AS jsonb) FROM created
+    INSERT INTO prediction_inputs (prediction_id, input, plan, fingerprint)
+    SELECT id, cast(:input AS json), cast(:plan AS jsonb), :own_fingerprint FROM created
+){remembered}
+SELECT {result}
+"""
+STATE = """active, max_active, of_key, creates_per_minute, key_reset,
+    tenant_max_active, tenant_creates_per_minute, tenant_reset"""
+ADMIT = text(
+    ADMIT_SQL.format(alone="", known="", first="", remembered="", revision="0", result=f"refusal, {STATE} FROM judged")
 )
-SELECT refusal, active, max_active, of_key, creates_per_minute, key_reset,
-    tenant_max_active, tenant_creates_per_minute, tenant_reset
-FROM judged
-""")
 ADMIT_ALONE = driver_sql(ADMIT)
+
+# One that may be a repetition goes behind `retries.TRY_ALONE`, in its transaction; without that lock it touches no row.
+# What was admitted before is told before any limit is looked at, and is remembered only with the row. An id may come
+# again once its row is gone: revisions begin anywhere, so that no old answer passes for a new one.
+ADMIT_ONCE = text(
+    ADMIT_SQL.format(
+        alone=f" AND {retries.ALONE}",
+        known=f", known AS ({retries.KNOWN})",
+        first="WHEN EXISTS (SELECT FROM known) THEN 'known'",
+        remembered=f", remembered AS ({retries.REMEMBER})",
+        revision="CASE WHEN cast(:own_id AS uuid) IS NULL THEN 0 ELSE (random() * 1e9)::int END",
+        result=f"""
+            CASE WHEN NOT alone THEN 'in flight' WHEN active IS NULL THEN 'ended' ELSE refusal END AS refusal,
+            {STATE}, known.id, known.fingerprint
+        FROM (SELECT {retries.ALONE} AS alone) AS tried LEFT JOIN judged ON true LEFT JOIN known ON true""",
+    )
+)
+ADMIT_ONCE_ALONE = driver_sql(ADMIT_ONCE)
+TRY_ALONE_ALONE = driver_sql(retries.TRY_ALONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +198,10 @@ class Request:
     low_priority: bool = False
     retention_seconds: int | None = None
     """A wish to keep it shorter than the tenant's retention."""
+    cancel_after_seconds: int | None = None
+    """It shall be cancelled if it has not ended by then."""
+    repeatable: Repeatable | None = None
+    """By what it is known again if it was sent before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +213,12 @@ class Rules:
     fair_between: str = "tenant"
 
 
-Verdict = LimitState | FluxfarmError | None
-"""Where the key stands after the create, or why it is refused; None if only a transaction can tell."""
+Verdict = LimitState | Replayed | FluxfarmError | None
+"""Where the key stands after the create, what it had made before, or why it is refused; None if only a transaction can
+tell."""
 
 
-def admit(session: Session, request: Request, rules: Rules) -> LimitState:
+def admit(session: Session, request: Request, rules: Rules) -> LimitState | Replayed:
     """Take a slot and write the row, or refuse and leave nothing behind; returns where the key stands afterwards.
 
     Raises:
@@ -192,18 +226,25 @@ def admit(session: Session, request: Request, rules: Rules) -> LimitState:
         TenantSuspended: its tenant may not create now.
         ModelNotAllowed: the key's or its tenant's list of models lacks this one.
         Unauthenticated: the key ended since it was looked up.
+        InFlight, RepeatedDifferently: it is a repetition, of one that is not over or asked for something else.
 
     """
-    check_model(request)
+    check_model(request.caller, request.model.slug)
     parameters = _parameters(request, rules)
-    row = session.execute(ADMIT, parameters).one_or_none()
+    statement = ADMIT
+    if request.repeatable is not None:
+        session.execute(retries.TRY_ALONE, {"lock": request.repeatable.name})
+        statement = ADMIT_ONCE
+    row = session.execute(statement, parameters).one_or_none()
     if row is not None and row.refusal == UNDECIDED:
         # The rows of key and tenant are locked by now.
-        row = session.execute(ADMIT, {**parameters, "locked": True}).one()
-    if row is None or row.refusal is not None:
-        raise _refusal(row, request, rules)
-    announce_change(session, "prediction queued", **_told(request))
-    return _state(row, admitted=1)
+        row = session.execute(statement, {**parameters, "locked": True}).one()
+    verdict = _verdict(row, request, rules)
+    if isinstance(verdict, FluxfarmError):
+        raise verdict
+    assert verdict is not None
+    _announce_admitted(session, request, verdict)
+    return verdict
 
 
 def admit_all(statements: Statements, requests: Sequence[Request], rules: Rules) -> list[Verdict]:
@@ -211,38 +252,75 @@ def admit_all(statements: Statements, requests: Sequence[Request], rules: Rules)
 
     A tenant with so much active that its queue may be full is not decided here: that must be counted under its lock.
     """
-    rows = statements.each(ADMIT_ALONE, [_parameters(request, rules) for request in requests])
+    asked = [(_statements(request), _parameters(request, rules)) for request in requests]
+    rows = statements.last_of_each(asked)
     verdicts = [_verdict(row, request, rules) for row, request in zip(rows, requests, strict=True)]
     for request, verdict in zip(requests, verdicts, strict=True):
-        if isinstance(verdict, LimitState):
-            announce_change(statements, "prediction queued", **_told(request))
+        _announce_admitted(statements, request, verdict)
     return verdicts
 
 
+def _statements(request: Request) -> Sequence[str]:
+    return (ADMIT_ALONE,) if request.repeatable is None else (TRY_ALONE_ALONE, ADMIT_ONCE_ALONE)
+
+
+def _announce_admitted(scope: Session | Statements, request: Request, verdict: Verdict) -> None:
+    if isinstance(verdict, LimitState):
+        announce_change(scope, "prediction queued", _moved(request), **_told(request))
+
+
 def _verdict(row: Any, request: Request, rules: Rules) -> Verdict:
-    if row is None:
-        return _refusal(None, request, rules)
-    if row.refusal == UNDECIDED:
+    if row is not None and row.refusal == UNDECIDED:
         return None
-    return _state(row, admitted=1) if row.refusal is None else _refusal(row, request, rules)
+    if row is not None and row.refusal is None:
+        return _state(row, admitted=1)
+    if row is not None and row.refusal == "known":
+        return _known(row, request)
+    return _refusal(row, request, rules)
+
+
+def _known(row: Any, request: Request) -> Verdict:
+    assert request.repeatable is not None
+    try:
+        return retries.judged(request.repeatable, row._asdict())
+    except RepeatedDifferently as refusal:
+        return refusal
+
+
+def _moved(request: Request) -> Moved:
+    return Moved(request.id, request.caller.key_id, 0, Word.QUEUED)
 
 
 def _told(request: Request) -> dict[str, Any]:
     traced = {"request_id": request.request_id, "traceparent": request.traceparent}
-    return {"prediction": request.id, "model": request.model.slug, **traced}
+    own_id = request.repeatable.own_id if request.repeatable else None
+    return {"prediction": request.id, "own_id": own_id, "model": request.model.slug, **traced}
 
 
-def check_model(request: Request) -> None:
+def check_model(caller: Caller, slug: str) -> None:
     """Raises `ModelNotAllowed` if the list of models of the key or its tenant lacks this one."""
-    caller, slug = request.caller, request.model.slug
     for whose, allowed in (("key", caller.models), ("key's tenant", caller.tenant_models)):
         if allowed is not None and slug not in allowed:
             may = f"it may use {', '.join(sorted(allowed))}" if allowed else "it may use none"
             raise ModelNotAllowed(f"The {whose} may not use the model {slug}; {may}.")
 
 
+def check_tenant(connection: Connection, caller: Caller) -> None:
+    """Raises `TenantSuspended` if its tenant is."""
+    if connection.scalar(select(Tenant.suspended_at).where(Tenant.id == caller.tenant_id)) is not None:
+        raise _suspended()
+
+
+def _suspended() -> TenantSuspended:
+    return TenantSuspended("The tenant of this key is suspended; it may not create predictions now.")
+
+
 def _parameters(request: Request, rules: Rules) -> dict[str, Any]:
+    repeatable = request.repeatable
     return {
+        **(repeatable.parameters() | {"lock": repeatable.name} if repeatable else {}),
+        "own_id": repeatable.own_id if repeatable else None,
+        "own_fingerprint": repeatable.fingerprint if repeatable and repeatable.own_id else None,
         "fair_owner": request.caller.key_id if rules.fair_between == "key" else str(request.caller.tenant_id),
         "priority": int(request.low_priority),
         "id": request.id,
@@ -254,6 +332,7 @@ def _parameters(request: Request, rules: Rules) -> dict[str, Any]:
         "pixel_step_microseconds": request.model.pixel_step_microseconds,
         "needs_fetch": request.plan.has_image,
         "retention_seconds": request.retention_seconds,
+        "cancel_after_seconds": request.cancel_after_seconds,
         "request_id": request.request_id,
         "traceparent": request.traceparent,
         "input": json.dumps(dict(request.shown_input)),
@@ -265,10 +344,12 @@ def _parameters(request: Request, rules: Rules) -> dict[str, Any]:
 def _refusal(row: Any, request: Request, rules: Rules) -> FluxfarmError:
     """Which limit of whom it was."""
     refusal = "ended" if row is None else row.refusal
+    if refusal == "in flight":
+        return retries.in_flight()
     if refusal == "ended":
         return Unauthenticated("The API key was revoked or has expired.")
     if refusal == "suspended":
-        return TenantSuspended("The tenant of this key is suspended; it may not create predictions now.")
+        return _suspended()
     error: LimitReached
     if refusal == "active of key":
         message = f"The key has {row.max_active} active predictions, the most allowed; wait for one to end."

@@ -23,7 +23,8 @@ class Breaker:
         self._part = part
         self._away = away
         self._pause = 0.0
-        self._closed_until = 0.0
+        self._next_try = 0.0
+        self._trying = False
         self._lock = threading.Lock()
 
     @property
@@ -31,25 +32,39 @@ class Breaker:
         return self._pause > 0
 
     def call(self, action: Callable[[], T]) -> T | None:
-        with self._lock:
-            now = time.monotonic()
-            if now < self._closed_until:
-                return None
-            if self.broken:
-                # One caller tries; the others are spared the wait until it knows.
-                self._closed_until = now + self._pause
-        try:
-            result = action()
-        except self._away as error:
-            self._open(error)
-            return None
-        if self.broken:
-            self._pause = self._closed_until = 0.0
-            log.info("part is back", extra={"fields": {"part": self._part}})
-        return result
+        """What `action` returns; None while the part is away.
 
-    def _open(self, error: BaseException) -> None:
-        if not self.broken:
-            log.warning("part is away", extra={"fields": {"part": self._part, "reason": type(error).__name__}})
-        self._pause = min(LONGEST_PAUSE_SECONDS, max(FIRST_PAUSE_SECONDS, self._pause * 2))
-        self._closed_until = time.monotonic() + self._pause
+        Then now and then one is tried in a thread of its own, so that no caller waits to learn that it still is.
+        """
+        if self.broken:
+            self._try_aside(action)
+            return None
+        try:
+            return action()
+        except self._away as error:
+            if not self.broken:
+                log.warning("part is away", extra={"fields": {"part": self._part, "reason": type(error).__name__}})
+                self._leave_alone(FIRST_PAUSE_SECONDS)
+            return None
+
+    def _try_aside(self, action: Callable[[], object]) -> None:
+        with self._lock:
+            if self._trying or time.monotonic() < self._next_try:
+                return
+            self._trying = True
+        threading.Thread(target=self._try, args=(action,), name=f"is {self._part} back", daemon=True).start()
+
+    def _try(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except self._away:
+            self._leave_alone(min(LONGEST_PAUSE_SECONDS, self._pause * 2))
+        else:
+            self._pause = 0.0
+            log.info("part is back", extra={"fields": {"part": self._part}})
+        finally:
+            self._trying = False
+
+    def _leave_alone(self, seconds: float) -> None:
+        self._pause = seconds
+        self._next_try = time.monotonic() + seconds

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
 from fluxfarm.errors import Busy, Unavailable
+from fluxfarm.moves import Moved
 
 log = logging.getLogger("fluxfarm")
 
@@ -44,11 +45,16 @@ class Statements:
 
         They commit together or not at all; each sees what those before it wrote.
         """
-        if len(rows) == 1:
-            return [self._cursor().execute(statement, rows[0]).fetchone()]
+        return self.last_of_each([((statement,), row) for row in rows])
+
+    def last_of_each(self, asked: Sequence[tuple[Sequence[str], Mapping[str, Any]]]) -> list[Any]:
+        """As `each`, of several statements for each of these parameters: what the last of them gives."""
+        if len(asked) == 1 and len(asked[0][0]) == 1:
+            ((statement,), row) = asked[0]
+            return [self._cursor().execute(statement, row).fetchone()]
         with self._driver.pipeline():
-            cursors = [self._cursor().execute(statement, row) for row in rows]
-        return [cursor.fetchone() for cursor in cursors]
+            ran = [[self._cursor().execute(each, row) for each in statements] for statements, row in asked]
+        return [cursors[-1].fetchone() for cursors in ran]
 
     def all(self, statement: str, parameters: Mapping[str, Any]) -> list[Any]:
         """Every row that the statement gives, as plain tuples."""
@@ -61,7 +67,15 @@ class Statements:
 class Database:
     """A pool of connections to the one database; make it after a fork, never before."""
 
-    def __init__(self, url: str, *, pool_size: int = 10, application: str = "fluxfarm") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        pool_size: int = 10,
+        application: str = "fluxfarm",
+        tell: Callable[[Sequence[Moved]], None] | None = None,
+    ) -> None:
+        self._tell = tell
         connect_args = {
             "application_name": application,
             "connect_timeout": 3,
@@ -89,16 +103,16 @@ class Database:
     def session_scope(self) -> Iterator[Session]:
         """One transaction: committed when the block ends, rolled back when it raises.
 
-        Lines given to `announce_change` are logged after the commit, so that the log never tells what did not happen.
+        What was given to `announce_change` is logged and told after the commit, so that nothing is told that did not
+        happen.
 
         Raises:
             Unavailable: the database is away, shutting down, or out of connections.
 
         """
-        with _translated(), Session(self.engine, expire_on_commit=False) as session:
-            with session.begin():
-                yield session
-            _tell_changes(session)
+        with _translated(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+        self._tell_changes(session)
 
     @contextmanager
     def read_scope(self) -> Iterator[Connection]:
@@ -131,7 +145,14 @@ class Database:
                     connection.invalidate()
                     self.engine.dispose()
                 raise
-            _tell_changes(statements)
+        self._tell_changes(statements)
+
+    def _tell_changes(self, scope: Session | Statements) -> None:
+        for told, fields in scope.info.pop("changes", ()):
+            log.info(told, extra={"fields": fields})
+        moves = scope.info.pop("moves", ())
+        if moves and self._tell is not None:
+            self._tell(moves)
 
     def _ping_if_idle(self, connection: Any, record: Any, _: Any) -> None:
         """One that was used a moment ago is alive; asking each time would double the cost of a small read."""
@@ -146,15 +167,12 @@ class Database:
         self.engine.dispose()
 
 
-def announce_change(scope: Session | Statements, event: str, **fields: Any) -> None:
-    """Log one change of status once it has committed."""
-    told = {name: value for name, value in fields.items() if value is not None}
-    scope.info.setdefault("changes", []).append((event, told))
-
-
-def _tell_changes(scope: Session | Statements) -> None:
-    for told, fields in scope.info.pop("changes", ()):
-        log.info(told, extra={"fields": fields})
+def announce_change(scope: Session | Statements, event: str | None, *moves: Moved, **fields: Any) -> None:
+    """Log one change, and tell of these moves to whoever waits, once it has committed."""
+    if event is not None:
+        told = {name: value for name, value in fields.items() if value is not None}
+        scope.info.setdefault("changes", []).append((event, told))
+    scope.info.setdefault("moves", []).extend(moves)
 
 
 def _note_use(_: Any, record: Any) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fluxfarm import tenants, upkeep
+from fluxfarm import retries, tenants, upkeep
 from fluxfarm.database import Database
 from fluxfarm.storage import ObjectStore
 from fluxfarm.storage.keys import tenant_prefix
@@ -38,6 +38,10 @@ def erase_tenant(database: Database, store: ObjectStore, name: str, *, by: str) 
         predictions += gone
         if not gone:
             break
+    gone = 1
+    while gone:
+        with database.session_scope() as session:
+            gone = retries.forget_tenant(session, tenant.id)
     objects = list(store.keys(tenant_prefix(tenant.id)))
     store.delete(objects)
     with database.session_scope() as session:

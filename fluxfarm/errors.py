@@ -7,6 +7,9 @@ The API turns codes into HTTP numbers (`api/errors.py`), the worker into attempt
         ModelNotFound           no such model in the catalogue
         NotFound                no such thing, or it is another tenant's
         Conflict                what is there already stands against it
+            InFlight            the first of a repeated create is still under way
+            NotFinished         only what has ended may be forgotten
+        RepeatedDifferently     an Idempotency-Key or a client's own id stands for another request
         ObjectMissing           the store does not hold an object that a row names
         Unauthenticated         no key, or one that is unknown, expired or revoked
         Forbidden               the key is right but may not do this
@@ -64,6 +67,18 @@ class ObjectMissing(FluxfarmError):
 
 class Conflict(FluxfarmError):
     code = "conflict"
+
+
+class InFlight(Conflict):
+    code = "idempotency_in_flight"
+
+
+class NotFinished(Conflict):
+    code = "not_finished"
+
+
+class RepeatedDifferently(FluxfarmError):
+    code = "idempotency_mismatch"
 
 
 class Unauthenticated(FluxfarmError):

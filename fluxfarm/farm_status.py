@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from fluxfarm.lookup import LIVE_WORKER_SECONDS
+from fluxfarm.line import LIVE_WORKER_SECONDS
 
 RATE_MINUTES = 10
 SAMPLE = 2000
 """Predictions of a model that are looked at for its rate, the latest ones; a busier farm's rate is a lower bound."""
 
 WORKERS = text("""
-SELECT model, version, host, pid, device,
+SELECT model, version, host, pid, device, loading,
     extract(epoch FROM clock_timestamp() - started_at)::float AS up_seconds,
     extract(epoch FROM clock_timestamp() - seen_at)::float AS silent_seconds
 FROM workers ORDER BY host, device, model, pid
@@ -51,6 +51,7 @@ class WorkerLine:
 
     host: str
     device: str
+    loading: bool
     model: str
     version: str
     pid: int

@@ -1,4 +1,4 @@
-"""All writes of a prediction's status: claim, renew, complete, fail, cancel, hand back, expire.
+"""All writes of a prediction's status: claim, renew, complete, fail, cancel, hand back; by the clock, `sweeps`.
 
 Each is one guarded statement: it names the status it moves from and, for a held prediction, the claim that holds it, so
 a worker whose lease is gone cannot write. Ending one gives its key's and tenant's slots back and corrects the tenant's
@@ -15,14 +15,14 @@ from sqlalchemy import Text, bindparam, insert, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
+from fluxfarm import own_ids
 from fluxfarm.database import Statements, announce_change, driver_sql
 from fluxfarm.errors import LeaseLost
+from fluxfarm.moves import Moved, Word
 from fluxfarm.outcomes import Progress, StoredOutput
 from fluxfarm.plans import Plan
 from fluxfarm.status import Status
 from fluxfarm.tables import Output
-
-BATCH = 100
 
 CLAIM = text("""
 WITH claimed AS (
@@ -36,11 +36,13 @@ WITH claimed AS (
         SELECT p.id FROM predictions p
         WHERE p.model = :model AND p.version = :version AND p.status = 'queued'
           AND NOT p.held AND (:may_fetch OR NOT p.needs_fetch)
+          AND (p.cancel_at IS NULL OR p.cancel_at > clock_timestamp())
         ORDER BY p.priority, p.start_tag, p.seq
         LIMIT 1
         FOR NO KEY UPDATE SKIP LOCKED
     )
-    RETURNING id, tenant_id, model, version, attempt, claim_id, cancel_requested, request_id, traceparent
+    RETURNING
+        id, tenant_id, key_id, model, version, attempt, claim_id, cancel_requested, request_id, traceparent
 ), leased AS (
     INSERT INTO leases (prediction_id, claim_id, attempt, worker_id, expires_at, stage)
     SELECT id, claim_id, attempt, :worker_id, clock_timestamp() + :lease_seconds * interval '1 s', 'claimed'
@@ -91,12 +93,18 @@ AFTER_END = """
     DELETE FROM leases l USING ended e WHERE l.prediction_id = e.id
 ), result AS (
     INSERT INTO prediction_results (prediction_id, error_code, error_message, device_microseconds, notices)
-    SELECT id, :error_code, :error_message, actual, :notices FROM ended
+    SELECT id,
+        CASE WHEN status = 'cancelled' AND cancel_at <= clock_timestamp() THEN 'cancel_after' ELSE :error_code END,
+        CASE
+            WHEN status = 'cancelled' AND cancel_at <= clock_timestamp() THEN 'It had not ended by its Cancel-After.'
+            ELSE :error_message
+        END, actual, :notices
+    FROM ended
 )
-SELECT id, model, request_id, attempt FROM ended
+SELECT id, key_id, model, request_id, attempt FROM ended
 """
 
-ENDED_COLUMNS = "id, key_id, tenant_id, fair_owner, model, priority, cost, request_id, attempt"
+ENDED_COLUMNS = "id, key_id, tenant_id, fair_owner, model, priority, cost, request_id, attempt, status, cancel_at"
 ENDING = """
     status = :status,
     completed_at = clock_timestamp(),
@@ -121,12 +129,14 @@ WITH ended AS (
 )
 """ + AFTER_END).bindparams(NOTICES)  # fmt: skip
 
-LOCK_OWN = text("SELECT FROM predictions WHERE id = :id AND tenant_id = :tenant_id FOR NO KEY UPDATE")
+LOCK_OWN = text("SELECT id FROM predictions WHERE id = ANY(:ids) AND tenant_id = :tenant_id FOR NO KEY UPDATE")
 
 MARK_CANCEL = text("""
-UPDATE predictions SET cancel_requested = true, revision = revision + (NOT cancel_requested)::int
+UPDATE predictions
+SET cancel_requested = true, revision = revision + (NOT cancel_requested)::int,
+    cancel_at = CASE WHEN cancel_requested THEN cancel_at END
 WHERE id = :id AND tenant_id = :tenant_id AND status = 'processing'
-RETURNING id
+RETURNING id, key_id, attempt
 """)
 
 HAND_BACK = text("""
@@ -147,58 +157,6 @@ WHERE prediction_id = :id AND claim_id = :claim_id AND attempt = :attempt
 RETURNING prediction_id
 """)
 
-EXPIRE = text("""
-WITH picked AS (
-    SELECT p.id, p.lost + 1 AS lost
-    FROM leases l JOIN predictions p ON p.id = l.prediction_id
-    WHERE l.expires_at < clock_timestamp() AND p.status = 'processing' AND p.claim_id = l.claim_id
-      AND p.lost + 1 < :max_attempts AND NOT p.cancel_requested
-    ORDER BY p.id LIMIT :batch
-    FOR NO KEY UPDATE OF p, l SKIP LOCKED
-), back AS (
-    UPDATE predictions p
-    SET status = 'queued', claim_id = NULL, lost = picked.lost, revision = revision + 1
-    FROM picked WHERE p.id = picked.id
-    RETURNING p.id, p.model, p.request_id, p.attempt
-), unleased AS (
-    DELETE FROM leases l USING back WHERE l.prediction_id = back.id
-)
-SELECT * FROM back
-""")
-
-
-def _end_many(pick: str, actual: str, *, lock: str = "p") -> Any:
-    """An end of up to `:batch` rows that `pick` chooses; `actual` is what each cost the device."""
-    return text(f"""
-    WITH picked AS (
-        {pick} ORDER BY p.id LIMIT :batch FOR NO KEY UPDATE OF {lock} SKIP LOCKED
-    ), ended AS (
-        UPDATE predictions p SET {ENDING.replace("retention", "p.retention").replace("= revision", "= p.revision")}
-        FROM picked WHERE p.id = picked.id
-        RETURNING {", ".join("p." + column for column in ENDED_COLUMNS.split(", "))}, {actual} AS actual
-    )
-    """ + AFTER_END).bindparams(NOTICES)  # fmt: skip
-
-
-# What a lost attempt cost the device is not known: the estimate stands. The lease is locked too, so that a renewal that
-# comes in between is seen.
-EXPIRED_LEASES = """
-SELECT p.id FROM leases l JOIN predictions p ON p.id = l.prediction_id
-WHERE l.expires_at < clock_timestamp() AND p.status = 'processing' AND p.claim_id = l.claim_id
-"""
-END_LOST = _end_many(
-    EXPIRED_LEASES + "AND p.lost + 1 >= :max_attempts AND NOT p.cancel_requested", "p.cost", lock="p, l"
-)
-END_LOST_CANCELLED = _end_many(EXPIRED_LEASES + "AND p.cancel_requested", "p.cost", lock="p, l")
-END_OVERDUE = _end_many(
-    "SELECT p.id FROM predictions p WHERE p.status = 'queued'"
-    " AND p.created_at < clock_timestamp() - :seconds * interval '1 s'",
-    "0::bigint",
-)
-END_WITHDRAWN = _end_many(
-    "SELECT p.id FROM predictions p WHERE p.status = 'queued' AND p.model <> ALL(:models)", "0::bigint"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
@@ -206,6 +164,7 @@ class Claimed:
 
     id: uuid.UUID
     tenant_id: uuid.UUID
+    key_id: str
     model: str
     version: str
     attempt: int
@@ -248,12 +207,12 @@ def claim(
         return None
     fields = {**row._asdict(), "plan": Plan.from_json(row.plan)}
     claimed = Claimed(**fields)
-    _announce(scope, "prediction claimed", claimed)
+    _announce(scope, "prediction claimed", claimed, Word.STARTED)
     return claimed
 
 
 def renew(session: Session, held: Claimed, progress: Progress, lease_seconds: float) -> bool:
-    """Push the lease on and note the progress; returns whether its owner wishes to cancel.
+    """Push the lease on and note the progress, and tell that it was; returns whether its owner wishes to cancel.
 
     Raises:
         LeaseLost: this claim does not hold the prediction any more.
@@ -263,6 +222,7 @@ def renew(session: Session, held: Claimed, progress: Progress, lease_seconds: fl
     row = session.execute(RENEW, parameters).one_or_none()
     if row is None:
         raise _lost(held)
+    announce_change(session, None, moved(held, Word.NOTED))
     return bool(row.cancel_requested)
 
 
@@ -275,18 +235,18 @@ def complete(
     notices: Sequence[str] = (),
 ) -> None:
     """End it as succeeded, with its pictures; raises `LeaseLost` if the claim is gone."""
-    _end_held(session, held, device_microseconds, _ending(Status.SUCCEEDED, notices=notices))
+    _end_held(session, held, device_microseconds, ending(Status.SUCCEEDED, notices=notices))
     session.execute(insert(Output), [{"prediction_id": held.id, **asdict(output)} for output in outputs])
 
 
 def fail(session: Session, held: Claimed, *, code: str, message: str, device_microseconds: int) -> None:
     """End it as failed, for its owner to read why; raises `LeaseLost` if the claim is gone."""
-    _end_held(session, held, device_microseconds, _ending(Status.FAILED, code, message))
+    _end_held(session, held, device_microseconds, ending(Status.FAILED, code, message))
 
 
 def cancel_held(session: Session, held: Claimed, *, device_microseconds: int) -> None:
     """End it as its owner wished; raises `LeaseLost` if the claim is gone."""
-    _end_held(session, held, device_microseconds, _ending(Status.CANCELLED))
+    _end_held(session, held, device_microseconds, ending(Status.CANCELLED))
 
 
 def hand_back(session: Session, held: Claimed, *, device_microseconds: int = 0) -> None:
@@ -301,7 +261,7 @@ def hand_back(session: Session, held: Claimed, *, device_microseconds: int = 0) 
     if session.execute(HAND_BACK, held.fence).one_or_none() is None:
         cancel_held(session, held, device_microseconds=device_microseconds)
     else:
-        _announce(session, "prediction handed back", held)
+        _announce(session, "prediction handed back", held, Word.QUEUED)
 
 
 def let_go(session: Session, held: Claimed) -> None:
@@ -313,69 +273,49 @@ def let_go(session: Session, held: Claimed) -> None:
     """
     if session.execute(LET_GO, held.fence).one_or_none() is None:
         raise _lost(held)
-    _announce(session, "lease let go", held)
+    _announce(session, "lease let go", held, None)
 
 
 def cancel(session: Session, prediction_id: uuid.UUID, tenant_id: uuid.UUID) -> bool:
     """Cancel what waits, mark what runs; False if it had ended already or is not this tenant's."""
-    which = {"id": prediction_id, "tenant_id": tenant_id}
+    meant = {"ids": own_ids.candidates(tenant_id, prediction_id), "tenant_id": tenant_id}
     # Else it might go from the one to the other between the two statements.
-    session.execute(LOCK_OWN, which)
-    row = session.execute(END_QUEUED, {**which, **_ending(Status.CANCELLED)}).one_or_none()
+    which = {"id": session.execute(LOCK_OWN, meant).scalar_one_or_none(), "tenant_id": tenant_id}
+    row = session.execute(END_QUEUED, {**which, **ending(Status.CANCELLED)}).one_or_none()
     if row is not None:
-        announce_change(session, "prediction cancelled", prediction=row.id, request_id=row.request_id)
+        announce_change(
+            session, "prediction cancelled", moved(row, Word.CANCELLED), prediction=row.id, request_id=row.request_id
+        )
         return True
-    return session.execute(MARK_CANCEL, which).one_or_none() is not None
+    marked = session.execute(MARK_CANCEL, which).one_or_none()
+    if marked is not None:
+        announce_change(session, None, moved(marked, Word.CANCELING))
+    return marked is not None
 
 
-def expire(session: Session, *, max_attempts: int) -> int:
-    """Move up to a batch of predictions whose lease ran out: back to the queue, or to their end; returns how many."""
-    limits = {"max_attempts": max_attempts, "batch": BATCH}
-    back = session.execute(EXPIRE, limits).all()
-    for row in back:
-        announce_change(session, "lease expired", prediction=row.id, attempt=row.attempt, request_id=row.request_id)
-    message = f"The workers that held it were lost {max_attempts} times."
-    lost = _many(session, END_LOST, limits, _ending(Status.FAILED, "worker_lost", message))
-    return len(back) + lost + _many(session, END_LOST_CANCELLED, {"batch": BATCH}, _ending(Status.CANCELLED))
-
-
-def fail_overdue(session: Session, *, max_queue_seconds: float) -> int:
-    """End up to a batch of predictions that waited too long; returns how many."""
-    message = f"No worker took it within {max_queue_seconds:g} seconds."
-    ending = _ending(Status.FAILED, "queue_timeout", message)
-    return _many(session, END_OVERDUE, {"seconds": max_queue_seconds, "batch": BATCH}, ending)
-
-
-def fail_withdrawn(session: Session, *, models: Sequence[str]) -> int:
-    """End up to a batch of queued predictions whose model is not served any more; returns how many."""
-    ending = _ending(Status.FAILED, "model_withdrawn", "The model is not served any more.")
-    return _many(session, END_WITHDRAWN, {"models": list(models), "batch": BATCH}, ending)
-
-
-def _end_held(session: Session, held: Claimed, device_microseconds: int, ending: Mapping[str, Any]) -> None:
-    row = session.execute(END_HELD, {**held.fence, **ending, "actual": device_microseconds}).one_or_none()
+def _end_held(session: Session, held: Claimed, device_microseconds: int, end: Mapping[str, Any]) -> None:
+    row = session.execute(END_HELD, {**held.fence, **end, "actual": device_microseconds}).one_or_none()
     if row is None:
         raise _lost(held)
-    _announce(session, f"prediction {ending['status']}", held, code=ending["error_code"])
+    _announce(session, f"prediction {end['status']}", held, Word(end["status"]), code=end["error_code"])
 
 
-def _ending(
+def ending(
     status: Status, code: str | None = None, message: str | None = None, notices: Sequence[str] = ()
 ) -> dict[str, Any]:
+    """How an end is to be, as the statements of all ends take it."""
     return {"status": status.value, "error_code": code, "error_message": message, "notices": list(notices)}
 
 
-def _many(session: Session, statement: Any, limits: Mapping[str, Any], ending: Mapping[str, Any]) -> int:
-    rows = session.execute(statement, {**limits, **ending}).all()
-    for row in rows:
-        fields = {"prediction": row.id, "request_id": row.request_id, "code": ending["error_code"]}
-        announce_change(session, f"prediction {ending['status']}", **fields)
-    return len(rows)
-
-
-def _announce(scope: Session | Statements, event: str, held: Claimed, **fields: Any) -> None:
+def _announce(scope: Session | Statements, event: str, held: Claimed, word: Word | None, **fields: Any) -> None:
     shown = {"prediction": held.id, "model": held.model, "attempt": held.attempt, "request_id": held.request_id}
-    announce_change(scope, event, **shown, traceparent=held.traceparent, **fields)
+    moves = () if word is None else (moved(held, word),)
+    announce_change(scope, event, *moves, **shown, traceparent=held.traceparent, **fields)
+
+
+def moved(row: Any, word: Word) -> Moved:
+    """What to tell of a row's move: of its `id`, `key_id` and `attempt`."""
+    return Moved(row.id, row.key_id, row.attempt, word)
 
 
 def _lost(held: Claimed) -> LeaseLost:

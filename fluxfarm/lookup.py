@@ -2,7 +2,7 @@
 
 import dataclasses
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,16 +10,16 @@ from typing import Any
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.orm import Session
 
+from fluxfarm import own_ids
 from fluxfarm.database import Statements, driver_sql
+from fluxfarm.line import LIVE_WORKER_SECONDS, Place, Rank
 from fluxfarm.outcomes import Progress, Result, StoredOutput
+from fluxfarm.own_ids import Named
 from fluxfarm.plans import Plan
-from fluxfarm.status import Stage, Status
-from fluxfarm.tables import Output, Prediction, PredictionInput
+from fluxfarm.status import TERMINAL, Stage, Status
+from fluxfarm.tables import ModelQueue, Output, Prediction, PredictionInput
 
-POSITION_BOUND = 1000
-"""Places in the queue are counted up to here; further back, the position is a lower bound."""
-
-LIVE_WORKER_SECONDS = 15
+MOST_ACTIVE = 1000
 
 OUTPUT_FIELDS = tuple(field.name for field in dataclasses.fields(StoredOutput))
 
@@ -27,38 +27,21 @@ OUTPUT_FIELDS = tuple(field.name for field in dataclasses.fields(StoredOutput))
 # waits; its pictures only once it has some.
 ONE = text("""
 SELECT
-    p.id, p.tenant_id, p.model, p.version, p.status, p.cancel_requested, p.revision, p.cost,
-    p.created_at, p.started_at, p.completed_at, p.expires_at, clock_timestamp() AS now,
+    p.id, p.tenant_id, p.model, p.version, p.status, p.cancel_requested, p.revision, p.attempt, p.cost,
+    p.created_at, p.started_at, p.completed_at, p.expires_at, p.own_id, p.cancel_at, clock_timestamp() AS now,
     i.input, i.plan,
     r.prediction_id IS NOT NULL AS ended, r.error_code, r.error_message, r.device_microseconds, r.notices,
     l.stage, l.picture, l.step, l.steps, l.picture_seconds,
-    ahead.n AS ahead, ahead.cost AS ahead_cost, running.cost AS running_cost, live.n AS workers, o.outputs
+    p.priority, p.start_tag, p.seq, o.outputs
 FROM predictions p
 JOIN prediction_inputs i ON i.prediction_id = p.id
 LEFT JOIN prediction_results r ON r.prediction_id = p.id
 LEFT JOIN leases l ON l.prediction_id = p.id
 CROSS JOIN LATERAL (
-    SELECT count(*) AS n, coalesce(sum(cost), 0)::float AS cost FROM (
-        SELECT q.cost FROM predictions q
-        WHERE p.status = 'queued' AND q.model = p.model AND q.version = p.version AND q.status = 'queued' AND NOT q.held
-          AND (q.priority, q.start_tag, q.seq) < (p.priority, p.start_tag, p.seq)
-        ORDER BY q.priority, q.start_tag, q.seq
-        LIMIT :bound
-    ) AS q
-) AS ahead
-CROSS JOIN LATERAL (
-    SELECT coalesce(sum(q.cost), 0)::float / 2 AS cost
-    FROM leases h JOIN predictions q ON q.id = h.prediction_id WHERE p.status = 'queued' AND q.model = p.model
-) AS running
-CROSS JOIN LATERAL (
-    SELECT count(*) AS n FROM workers w
-    WHERE p.status = 'queued' AND w.model = p.model AND w.seen_at > clock_timestamp() - :seconds * interval '1 s'
-) AS live
-CROSS JOIN LATERAL (
     SELECT json_agg(o ORDER BY o.position) AS outputs FROM outputs o
     WHERE p.status = 'succeeded' AND o.prediction_id = p.id
 ) AS o
-WHERE p.id = :id AND p.tenant_id = :tenant_id AND (p.expires_at IS NULL OR p.expires_at > clock_timestamp())
+WHERE p.id = ANY(:ids) AND p.tenant_id = :tenant_id AND (p.expires_at IS NULL OR p.expires_at > clock_timestamp())
 """)
 
 REVISIONS = driver_sql(
@@ -68,9 +51,18 @@ WHERE id = ANY(:ids) AND (expires_at IS NULL OR expires_at > clock_timestamp())
 """)
 )
 
+STANDINGS = driver_sql(
+    text("""
+SELECT p.id, p.tenant_id, p.model, p.version, p.priority, p.start_tag, p.seq, p.status, p.revision, p.attempt,
+    l.stage, l.picture, l.step
+FROM predictions p LEFT JOIN leases l ON l.prediction_id = p.id
+WHERE p.id = ANY(:ids) AND (p.expires_at IS NULL OR p.expires_at > clock_timestamp())
+""")
+)
+
 LIVE_WORKERS = text("""
 SELECT model, count(*) AS n FROM workers
-WHERE seen_at > clock_timestamp() - :seconds * interval '1 s' GROUP BY model
+WHERE seen_at > clock_timestamp() - :seconds * interval '1 s' AND NOT loading GROUP BY model
 """)
 
 # What waits is in an index, what is processed has a lease: neither walks through what has ended.
@@ -82,6 +74,15 @@ SELECT model, sum(queued)::bigint AS queued, sum(processing)::bigint AS processi
 ) AS active GROUP BY model
 """)
 
+# Neither walks through what has ended.
+ACTIVE_OF_KEY = text("""
+SELECT id, status FROM predictions WHERE tenant_id = :tenant_id AND key_id = :key_id AND status = 'queued'
+UNION ALL
+SELECT p.id, p.status FROM leases l JOIN predictions p ON p.id = l.prediction_id
+WHERE p.key_id = :key_id AND p.status = 'processing'
+LIMIT :most
+""")
+
 SLOT_DRIFT = text("""
 SELECT k.id, k.active, count(p.id) AS counted
 FROM api_keys k LEFT JOIN predictions p ON p.key_id = k.id AND p.status IN ('queued', 'processing')
@@ -90,78 +91,139 @@ GROUP BY k.id HAVING k.active <> count(p.id)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a queued prediction stands: how many go before it, and when its pictures may be expected."""
+class Waits:
+    """In which queue a prediction waits, and by what it is ordered there; see `fluxfarm.line`."""
 
-    position: int
-    eta_seconds: float
+    model: str
+    version: str
+    rank: Rank
 
 
 @dataclass(frozen=True, slots=True)
-class PredictionView:
+class Standing:
+    """How far a prediction is, for finding out whether it has moved."""
+
+    status: Status
+    revision: int
+    attempt: int
+    stage: str | None
+    picture: int | None
+    step: int | None
+    waits: Waits | None
+    position: int | None = None
+    """Its place in the queue, for whoever has looked at that."""
+
+    @property
+    def ended(self) -> bool:
+        return self.status in TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionView(Named):
     """One prediction as of one moment, by the database's clock."""
 
-    id: uuid.UUID
     tenant_id: uuid.UUID
     model: str
     version: str
     status: Status
     canceling: bool
     revision: int
+    attempt: int
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
     expires_at: datetime | None
+    cancel_at: datetime | None
     now: datetime
     cost_seconds: float
     input: Mapping[str, Any]
     plan: Plan
-    place: Place | None
+    waits: Waits | None
     progress: Progress | None
     result: Result | None
     outputs: Sequence[StoredOutput]
+    place: Place | None = None
+    """Where it waits, for whoever has looked at the queue."""
+
+    @property
+    def standing(self) -> Standing:
+        at, position = self.progress, self.place.position if self.place else None
+        stage, picture, step = (at.stage.value, at.picture, at.step) if at else (None, None, None)
+        return Standing(self.status, self.revision, self.attempt, stage, picture, step, self.waits, position)
 
 
 def prediction(
     connection: Session | Connection, prediction_id: uuid.UUID, tenant_id: uuid.UUID
 ) -> PredictionView | None:
-    """A tenant's prediction that has not expired; None for unknown and foreign ids alike."""
-    which = {"id": prediction_id, "tenant_id": tenant_id, "bound": POSITION_BOUND, "seconds": LIVE_WORKER_SECONDS}
+    """A tenant's prediction that has not expired, by our id or its own; None for unknown and foreign ids alike."""
+    which = {"ids": own_ids.candidates(tenant_id, prediction_id), "tenant_id": tenant_id}
     row = connection.execute(ONE, which).one_or_none()
     if row is None:
         return None
     status = Status(row.status)
     return PredictionView(
         id=row.id,
+        own_id=row.own_id,
         tenant_id=row.tenant_id,
         model=row.model,
         version=row.version,
         status=status,
         canceling=row.cancel_requested and status is Status.PROCESSING,
         revision=row.revision,
+        attempt=row.attempt,
         created_at=row.created_at,
         started_at=row.started_at,
         completed_at=row.completed_at,
         expires_at=row.expires_at,
+        cancel_at=row.cancel_at,
         now=row.now,
         cost_seconds=row.cost / 1e6,
         input=row.input,
         plan=Plan.from_json(row.plan),
-        place=_place(row) if status is Status.QUEUED else None,
+        waits=_waits(row) if status is Status.QUEUED else None,
         progress=_progress(row) if row.stage else None,
         result=_result(row) if row.ended else None,
-        outputs=[_output(each) for each in row.outputs or ()],
+        outputs=[stored_output(each) for each in row.outputs or ()],
     )
 
 
 def revisions(statements: Statements, asked: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> list[int | None]:
     """How often each prediction has moved, asked for with its tenant; None as `prediction` says it."""
-    rows = statements.all(REVISIONS, {"ids": [prediction_id for prediction_id, _ in asked]})
+    meant = [own_ids.candidates(tenant_id, prediction_id) for prediction_id, tenant_id in asked]
+    rows = statements.all(REVISIONS, {"ids": [each for candidates in meant for each in candidates]})
     found = {(each_id, tenant_id): revision for each_id, tenant_id, revision in rows}
-    return [found.get(each) for each in asked]
+    return [
+        next((found[each, tenant_id] for each in candidates if (each, tenant_id) in found), None)
+        for candidates, (_, tenant_id) in zip(meant, asked, strict=True)
+    ]
 
 
-def _output(found: Mapping[str, Any]) -> StoredOutput:
+def standings(
+    statements: Statements, asked: Collection[tuple[uuid.UUID, uuid.UUID]]
+) -> dict[tuple[uuid.UUID, uuid.UUID], Standing]:
+    """Where each prediction stands, asked for with its tenant; what `prediction` would not find is left out."""
+    meant = {each: own_ids.candidates(each[1], each[0]) for each in asked}
+    rows = statements.all(STANDINGS, {"ids": [row for rows in meant.values() for row in rows]})
+    found = {}
+    for each_id, tenant_id, model, version, *rank, status, revision, attempt, stage, picture, step in rows:
+        waits = Waits(model, version, Rank(*rank)) if status == Status.QUEUED else None
+        found[each_id, tenant_id] = Standing(Status(status), revision, attempt, stage, picture, step, waits)
+    return {each: found[row, each[1]] for each, rows in meant.items() for row in rows if (row, each[1]) in found}
+
+
+def active(session: Session, tenant_id: uuid.UUID, key_id: str) -> dict[uuid.UUID, Status]:
+    """A key's predictions that have not ended, up to a bound, and their status."""
+    rows = session.execute(ACTIVE_OF_KEY, {"tenant_id": tenant_id, "key_id": key_id, "most": MOST_ACTIVE})
+    return {row.id: Status(row.status) for row in rows}
+
+
+def tenant_of(session: Session, row_id: uuid.UUID) -> uuid.UUID | None:
+    """Whose a prediction is; for signed links, which name no tenant."""
+    return session.scalar(select(Prediction.tenant_id).where(Prediction.id == row_id))
+
+
+def stored_output(found: Mapping[str, Any]) -> StoredOutput:
+    """A picture from its row as JSON."""
     return StoredOutput(**{name: found[name] for name in OUTPUT_FIELDS})
 
 
@@ -177,9 +239,8 @@ def _result(row: Any) -> Result:
     return Result(row.error_code, row.error_message, row.device_microseconds, tuple(row.notices))
 
 
-def _place(row: Any) -> Place:
-    eta = (row.ahead_cost + row.running_cost) / max(1, row.workers) + row.cost
-    return Place(position=row.ahead + 1, eta_seconds=eta / 1e6)
+def _waits(row: Any) -> Waits:
+    return Waits(row.model, row.version, Rank(row.priority, row.start_tag, row.seq))
 
 
 def output(session: Session, prediction_id: uuid.UUID, position: int) -> tuple[str, StoredOutput] | None:
@@ -207,6 +268,11 @@ def input_key(session: Session, prediction_id: uuid.UUID) -> str | None:
         .where(Prediction.expires_at.is_(None) | (Prediction.expires_at > func.clock_timestamp()))
     )
     return found["image_key"] if found else None
+
+
+def measured_rate(connection: Session | Connection, model: str) -> float | None:
+    """Device-microseconds that a pixel-step of the model has lately taken; None where none was measured."""
+    return connection.scalar(select(ModelQueue.pixel_step_microseconds).where(ModelQueue.model == model))
 
 
 def live_workers(session: Session) -> dict[str, int]:

@@ -65,29 +65,23 @@ def celery_app(settings: Settings, *, consumer: bool) -> celery.Celery:
 
 
 class TokenQueue:
-    """Puts tokens and counts those that wait. While Redis is away both do nothing, at once."""
+    """Puts tokens. While Redis is away nothing happens, at once."""
 
     def __init__(self, settings: Settings) -> None:
         self._app = celery_app(settings, consumer=False)
         self._redis: redis.Redis = redis_client(settings)
         self._breaker = Breaker("queue", (*AWAY, kombu.exceptions.OperationalError))
 
-    def put(self, model: str, *, copies: int = 1) -> bool:
-        """Put tokens for a model, after the commit of what they tell of; False if Redis is away."""
+    def put(self, model: str, *, copies: int = 1, enough: int = ENOUGH_TOKENS) -> bool:
+        """Put tokens for a model until `enough` wait, after the commit of what they tell of; False if Redis is away."""
 
         def publish() -> bool:
-            if self._redis.llen(queue_name(model)) >= ENOUGH_TOKENS:
-                return True
-            for _ in range(copies):
+            waiting: Any = self._redis.llen(queue_name(model))
+            for _ in range(min(copies, enough - waiting)):
                 self._app.send_task(TASK, args=[model], queue=queue_name(model), retry=False, ignore_result=True)
             return True
 
         return self._breaker.call(publish) or False
-
-    def waiting(self, model: str) -> int | None:
-        """How many tokens wait; None if Redis is away."""
-        found: Any = self._breaker.call(lambda: self._redis.llen(queue_name(model)))
-        return None if found is None else int(found)
 
 
 def redis_client(settings: Settings) -> redis.Redis:

@@ -7,6 +7,7 @@ typing slip never silently leaves a default in force. `docs/settings.md` is gene
 import dataclasses
 import difflib
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
@@ -19,6 +20,8 @@ from fluxfarm.errors import SettingsError
 PREFIX = "FLUXFARM_"
 CLIENT_VARIABLES = frozenset({"FLUXFARM_URL", "FLUXFARM_API_KEY"})
 """Read by the command line as a client of the API; not settings of the service."""
+
+ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?", re.ASCII)
 
 Network = IPv4Network | IPv6Network
 T = TypeVar("T")
@@ -71,6 +74,13 @@ def networks(value: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(word, strict=False) for word in words(value))
 
 
+def origins(value: str) -> tuple[str, ...]:
+    found = words(value)
+    if not all(word == "*" or ORIGIN.fullmatch(word) for word in found):
+        raise ValueError("must be origins as browsers write them, such as https://app.example.com, or *")
+    return found
+
+
 def pairs(value: str) -> tuple[tuple[str, str], ...]:
     found = [word.partition("=") for word in words(value)]
     if not all(name.strip() and right.strip() for name, _, right in found):
@@ -107,6 +117,9 @@ class Settings:
     public_url: str | None = setting(text, "the address clients use; every absolute link starts with it", default=None)
     trusted_proxies: tuple[Network, ...] = setting(
         networks, "networks whose X-Forwarded-* headers are believed", default=()
+    )
+    allowed_origins: tuple[str, ...] = setting(
+        origins, "origins of web pages that may call the API, such as https://app.example.com; * for all", default=()
     )
     admin_bind: str | None = setting(
         text,
@@ -175,6 +188,9 @@ class Settings:
         one_of("tenant", "key"), "who shares the farm fairly: tenants, or their keys one by one", default="tenant"
     )
     max_body_bytes: int = setting(count, "largest request body", default=16 * 1024 * 1024)
+    max_waits: int = setting(
+        count, "calls of one key that an API process holds at once; more are answered at once", default=200
+    )
     max_queued: int = setting(count, "most queued predictions of one tenant and model", default=1000)
     max_queue_seconds: float = setting(
         number, "age at which a queued prediction fails with queue_timeout", default=24 * 3600.0

@@ -42,6 +42,7 @@ BUSY = {
 NOW = text("clock_timestamp()")
 QUEUED = text("status = 'queued'")
 CLAIMABLE = text("status = 'queued' AND NOT held")
+DEADLINE = text("cancel_at IS NOT NULL AND status IN ('queued', 'processing')")
 
 
 class Table(DeclarativeBase):
@@ -125,7 +126,9 @@ class Prediction(Table):
         # The rate limit counts a key's last minute; the tenant's counts over its keys.
         Index("predictions_key_recent", "key_id", "created_at"),
         Index("predictions_tenant_recent", "tenant_id", "created_at"),
+        Index("predictions_history", "tenant_id", "model", "status", "created_at"),
         Index("predictions_expiry", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
+        Index("predictions_deadline", "cancel_at", postgresql_where=DEADLINE),
         {"postgresql_with": {"fillfactor": 70, **BUSY}},
     )
 
@@ -162,6 +165,10 @@ class Prediction(Table):
     expires_at: Mapped[datetime | None]
     request_id: Mapped[str]
     traceparent: Mapped[str | None]
+    own_id: Mapped[uuid.UUID | None]
+    """What its client calls it; see `fluxfarm.own_ids`."""
+    cancel_at: Mapped[datetime | None]
+    """If it has not ended by then, its owner wishes it to end."""
 
 
 class PredictionInput(Table):
@@ -173,6 +180,8 @@ class PredictionInput(Table):
     input: Mapped[dict[str, Any]] = mapped_column(JSON)
     """As text, so that its fields keep their order."""
     plan: Mapped[dict[str, Any]]
+    fingerprint: Mapped[bytes | None]
+    """Of the body that asked for it, where its client gave it an id."""
 
 
 class PredictionResult(Table):
@@ -255,7 +264,7 @@ class ModelQueue(Table):
 
 
 class Worker(Table):
-    """A worker process that has loaded its pipeline."""
+    """A worker process that has loaded its pipeline, or is about to."""
 
     __tablename__ = "workers"
 
@@ -265,6 +274,8 @@ class Worker(Table):
     host: Mapped[str]
     pid: Mapped[int]
     device: Mapped[str]
+    loading: Mapped[bool] = mapped_column(server_default="false")
+    """It can render nothing yet."""
     started_at: Mapped[datetime] = mapped_column(server_default=NOW)
     seen_at: Mapped[datetime] = mapped_column(server_default=NOW)
 
@@ -279,6 +290,33 @@ class StoreProbe(Table):
     asked_at: Mapped[datetime] = mapped_column(server_default=NOW)
     seen: Mapped[str | None]
     """What the maintenance process found when it last looked."""
+
+
+class SentPicture(Table):
+    """An object that came inside a request, until it is known whether its prediction came to be."""
+
+    __tablename__ = "sent_pictures"
+
+    object_key: Mapped[str] = mapped_column(primary_key=True)
+    prediction_id: Mapped[uuid.UUID]
+    noted_at: Mapped[datetime] = mapped_column(server_default=NOW, index=True)
+
+
+class Remembered(Table):
+    """What a client may send again within a day and shall be told as before.
+
+    A `create` by its Idempotency-Key, a `put` by its client's own id, a `delete` by the id of what is gone.
+    """
+
+    __tablename__ = "remembered"
+
+    tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    prediction_id: Mapped[uuid.UUID]
+    fingerprint: Mapped[bytes | None]
+    """Of the body that was sent."""
+    at: Mapped[datetime] = mapped_column(server_default=NOW, index=True)
 
 
 class AuditEntry(Table):

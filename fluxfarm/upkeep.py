@@ -5,21 +5,21 @@ Nothing here commits, and nothing is harmed if two processes do it at once.
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from fluxfarm.catalog import Model
-from fluxfarm.lookup import LIVE_WORKER_SECONDS
+from fluxfarm.line import LIVE_WORKER_SECONDS
 
 BATCH = 100
 RATE_SAMPLE = 50
 
 REGISTER = text("""
-INSERT INTO workers (id, model, version, host, pid, device)
-VALUES (:id, :model, :version, :host, :pid, :device)
-ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp()
+INSERT INTO workers (id, model, version, host, pid, device, loading)
+VALUES (:id, :model, :version, :host, :pid, :device, :loading)
+ON CONFLICT (id) DO UPDATE SET seen_at = clock_timestamp(), device = excluded.device, loading = excluded.loading
 """)
 
 FORGET_DEAD = text("DELETE FROM workers WHERE seen_at < clock_timestamp() - :seconds * interval '1 s'")
@@ -33,7 +33,7 @@ SELECT w.model, least(w.n, (
 )) AS n
 FROM (
     SELECT model, count(*) AS n FROM workers
-    WHERE seen_at > clock_timestamp() - :seconds * interval '1 s' GROUP BY model
+    WHERE seen_at > clock_timestamp() - :seconds * interval '1 s' AND NOT loading GROUP BY model
 ) AS w
 """)
 
@@ -52,14 +52,17 @@ HAVING sum(o.steps) > 0
 ON CONFLICT (model) DO UPDATE SET pixel_step_microseconds = excluded.pixel_step_microseconds
 """)
 
+# One that its owner deleted stays, hidden, for the minute in which creates are told from rows.
 EXPIRED = text("""
 SELECT p.id, p.tenant_id, p.untidy, i.plan ->> 'image_key' AS input_key,
     coalesce(array_agg(o.object_key) FILTER (WHERE o.object_key IS NOT NULL), '{}') AS output_keys
 FROM (
     SELECT id, tenant_id, attempt > 1 OR status <> 'succeeded' AS untidy
-    FROM predictions WHERE expires_at <= clock_timestamp() ORDER BY expires_at LIMIT :batch
+    FROM predictions
+    WHERE expires_at <= statement_timestamp() AND created_at <= statement_timestamp() - interval '60 s'
+    ORDER BY expires_at LIMIT :batch
 ) AS p
-JOIN prediction_inputs i ON i.prediction_id = p.id LEFT JOIN outputs o ON o.prediction_id = p.id
+LEFT JOIN prediction_inputs i ON i.prediction_id = p.id LEFT JOIN outputs o ON o.prediction_id = p.id
 GROUP BY p.id, p.tenant_id, p.untidy, i.plan
 """)
 
@@ -117,6 +120,8 @@ class WorkerIdentity:
     host: str
     pid: int
     device: str
+    """Unknown, and empty, while it loads."""
+    loading: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +137,7 @@ class Expired:
 
 def sign_of_life(session: Session, worker: WorkerIdentity) -> None:
     """Say that this worker lives; the first time, that it is there."""
-    parameters = {name: getattr(worker, name) for name in ("id", "model", "version", "host", "pid", "device")}
-    session.execute(REGISTER, parameters)
+    session.execute(REGISTER, asdict(worker))
 
 
 def sign_off(session: Session, worker_id: uuid.UUID) -> None:

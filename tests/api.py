@@ -183,7 +183,7 @@ class Description:
 
     @classmethod
     def of(cls, url: str) -> Self:
-        with requests.get(f"{url}/openapi.json", timeout=30) as response:
+        with requests.get(f"{url}/openapi.json", timeout=PATIENCE_SECONDS) as response:
             return cls(response.json())
 
     @cached_property

@@ -10,12 +10,21 @@ from fluxfarm.catalog import Model
 from fluxfarm.database import Database
 from fluxfarm.keys import Caller
 from fluxfarm.plans import Plan
+from fluxfarm.queue import queue_name, redis_client
+from fluxfarm.settings import Settings
 
 
 def request(caller: Caller, model: Model, **sent: Any) -> Request:
     order = inputs.parse(model, {"prompt": "a red circle", **sent})
     plan = Plan.of(order, image_key=None)
     return Request(id=uuid.uuid4(), caller=caller, model=model, plan=plan, shown_input=order.echo, request_id="test")
+
+
+def tokens_waiting(settings: Settings, model: str) -> int:
+    client = redis_client(settings)
+    waiting: Any = client.llen(queue_name(model))
+    client.close()
+    return int(waiting)
 
 
 def create(

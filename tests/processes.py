@@ -168,6 +168,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._cut = False
         self._betrayed: bytes | None = None
+        self._commit = b"COMMIT"
         self._flows = threading.Event()
         self._flows.set()
         self._thread = threading.Thread(target=self._accept)
@@ -200,9 +201,12 @@ class Proxy:
         """Carry nothing any more, and break nothing."""
         self._flows.clear()
 
-    def lose_answer_to_commit_after(self, words: bytes) -> None:
-        """The next transaction with `words` in it is committed, but its client's connection breaks instead."""
-        self._betrayed = words
+    def lose_answer_to_commit_after(self, words: bytes, commit: bytes = b"COMMIT") -> None:
+        """The next transaction with `words` in it is committed, but its client's connection breaks instead.
+
+        A statement that commits by itself is given as its own `commit`.
+        """
+        self._betrayed, self._commit = words, commit
 
     def _accept(self) -> None:
         while True:
@@ -233,7 +237,7 @@ class Proxy:
             nonlocal found
             if self._betrayed is not None and self._betrayed in data:
                 self._betrayed, found = None, True
-            if found and b"COMMIT" in data:
+            if found and self._commit in data:
                 mute.set()
             return False
 

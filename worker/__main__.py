@@ -11,9 +11,11 @@ import time
 import uuid
 from collections.abc import Callable
 
+from fluxfarm.announce import CANCELS, Announcer, Doorbell
 from fluxfarm.catalog import Model, load_catalog
 from fluxfarm.database import Database
 from fluxfarm.errors import FluxfarmError, Unavailable
+from fluxfarm.queue import redis_client
 from fluxfarm.settings import Settings
 from fluxfarm.storage import open_store
 from fluxfarm.telemetry import configure_logging
@@ -48,39 +50,46 @@ def main() -> None:
 
 def serve(model: Model, settings: Settings) -> None:
     """Load, warm, report, and work until told to stop."""
-    pipeline, check = _load(model, settings)
-    store = open_store(settings)
-    _once_available("store", store.probe)
-    identity = WorkerIdentity(
+    identity = _new_identity(model)
+    url, announcer = settings.require_database_url(), Announcer(redis_client(settings))
+    database = Database(url, pool_size=3, application="fluxfarm worker", tell=announcer.tell)
+    lease_database = Database(url, pool_size=1, application="fluxfarm lease", tell=announcer.tell)
+    keeper = LeaseKeeper(lease_database, identity, settings.lease_seconds)
+    cancels = Doorbell(redis_client(settings), CANCELS)
+    threading.Thread(target=cancels.listen, args=(keeper.hear, keeper.beat_soon), name="cancels", daemon=True).start()
+    with announcer, keeper:
+        pipeline, check = _load(model, settings)
+        store = open_store(settings)
+        _once_available("store", store.probe)
+        keeper.loaded(pipeline.device)
+        _once_available("database", keeper.show_life)
+        with Finisher(database, store, keeper, check) as finisher:
+            preparer = Preparer(model, store, settings)
+            parts = Parts(model, pipeline, database, keeper, preparer, finisher, identity.id, announcer.tell)
+            drain = Drain(parts, settings)
+
+            def begin() -> None:
+                threading.Thread(target=drain.look_now_and_then, name="idle look", daemon=True).start()
+                log.info("worker ready", extra={"fields": {"model": model.slug, "device": pipeline.device}})
+
+            _until_stopped(lambda: app.consume(model.slug, drain, settings, begin=begin))
+            asked = drain.stopping and not drain.broken
+            drain.stop()
+            drain.settle()
+    if not asked:
+        sys.exit(os.EX_SOFTWARE)
+
+
+def _new_identity(model: Model) -> WorkerIdentity:
+    return WorkerIdentity(
         id=uuid.uuid4(),
         model=model.slug,
         version=model.version,
         host=socket.gethostname(),
         pid=os.getpid(),
-        device=pipeline.device,
+        device="",
+        loading=True,
     )
-    database = Database(settings.require_database_url(), pool_size=3, application="fluxfarm worker")
-    lease_database = Database(settings.require_database_url(), pool_size=1, application="fluxfarm lease")
-    keeper = LeaseKeeper(lease_database, identity, settings.lease_seconds)
-    _once_available("database", keeper.show_life)
-    with (
-        keeper,
-        Finisher(database, store, keeper, check) as finisher,
-    ):
-        preparer = Preparer(model, store, settings)
-        parts = Parts(model, pipeline, database, keeper, preparer, finisher, identity.id)
-        drain = Drain(parts, settings)
-
-        def begin() -> None:
-            threading.Thread(target=drain.look_now_and_then, name="idle look", daemon=True).start()
-            log.info("worker ready", extra={"fields": {"model": model.slug, "device": pipeline.device}})
-
-        _until_stopped(lambda: app.consume(model.slug, drain, settings, begin=begin))
-        asked = drain.stopping and not drain.broken
-        drain.stop()
-        drain.settle()
-    if not asked:
-        sys.exit(os.EX_SOFTWARE)
 
 
 def _once_available(part: str, ask: Callable[[], None]) -> None:

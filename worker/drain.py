@@ -10,12 +10,14 @@ import signal
 import threading
 import time
 import uuid
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from fluxfarm import lifecycle
 from fluxfarm.catalog import Model
 from fluxfarm.database import Database
 from fluxfarm.errors import Unavailable
+from fluxfarm.moves import Moved
 from fluxfarm.settings import Settings
 from worker import run
 from worker.finisher import End, Finisher
@@ -30,6 +32,7 @@ log = logging.getLogger("fluxfarm")
 FAULTS_IN_A_ROW = 2
 
 PATIENCE_SECONDS = 0.2
+SOON_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Parts:
     preparer: Preparer
     finisher: Finisher
     worker_id: uuid.UUID
+    tell: Callable[[Iterable[Moved]], None] | None = None
 
 
 class Drain:
@@ -74,12 +78,13 @@ class Drain:
         """Two failures in a row were the worker's own."""
         return self._faults >= FAULTS_IN_A_ROW
 
-    def drain(self) -> None:
-        """Render until nothing is queued, or this worker is stopping or broken."""
+    def drain(self) -> bool:
+        """Render until nothing is queued, or this worker is stopping or broken; returns whether it rendered."""
+        rendered = False
         with self._device:
             try:
                 while (ready := self._next()) and self._render(ready):
-                    continue
+                    rendered = True
                 self._away = False
             except Unavailable:
                 if not self._away:
@@ -90,13 +95,19 @@ class Drain:
             log.error("the device or the weights fail; the worker ends")
             self.stop()
             os.kill(os.getpid(), signal.SIGTERM)
+        return rendered
 
     def look_now_and_then(self) -> None:
-        """Look for work without a token, for ever; the body of the idle thread."""
+        """Look for work without a token, for ever; the body of the idle thread.
+
+        Soon again where there was some: tokens seem to be lost, and more will come without.
+        """
+        pause = self._settings.idle_look_seconds
         while not self._stopping:
-            time.sleep(self._settings.idle_look_seconds)
+            time.sleep(pause)
             try:
-                self.drain()
+                found = self.drain()
+                pause = SOON_SECONDS if found else min(2 * pause, self._settings.idle_look_seconds)
             except Exception:
                 log.exception("an idle look failed")
 
@@ -136,7 +147,7 @@ class Drain:
             )
         if claimed is None:
             return None
-        job = Job(claimed, self._limits, self._watchdog, must_hand_back=self._time_is_up)
+        job = Job(claimed, self._limits, self._watchdog, must_hand_back=self._time_is_up, tell=self._parts.tell)
         self._parts.keeper.hold(job)
         return job
 

@@ -5,13 +5,15 @@ and of two reasons to stop either will do.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from fluxfarm.errors import FluxfarmError
 from fluxfarm.lifecycle import Claimed
+from fluxfarm.moves import Moved, Word
 from fluxfarm.outcomes import Progress, StoredOutput
 from fluxfarm.settings import Settings
 from fluxfarm.status import Stage
@@ -67,6 +69,8 @@ class Job:
     limits: StageLimits
     watchdog: Watchdog
     must_hand_back: Callable[[], bool]
+    tell: Callable[[Iterable[Moved]], None] | None = None
+    """Whoever waits for it hears of each step."""
     progress: Progress = field(default_factory=Progress)
     stop: StopReason | None = None
     outputs: list[StoredOutput] = field(default_factory=list)
@@ -125,12 +129,16 @@ class Job:
             self._picture_started = time.monotonic()
             picture += 1
             self._advance(Progress(stage, picture, 0, self.progress.steps))
+            self._tell(Word.LOG, line=f"Using seed: {self.claimed.plan.seeds[picture - 1]}")
         else:
             self._advance(Progress(stage, picture, self.progress.step, self.progress.steps, self._picture_seconds()))
 
     def step(self, picture: int, step: int, steps: int) -> None:
         self.steps = steps
-        self._advance(Progress(Stage.STEP, picture + 1, step, steps, self._picture_seconds()))
+        progress = Progress(Stage.STEP, picture + 1, step, steps, self._picture_seconds())
+        self._advance(progress)
+        pictures = len(self.claimed.plan.seeds)
+        self._tell(Word.PROGRESS, steps=steps, pictures=pictures, seconds=progress.picture_seconds)
         self.check()
 
     def afterwards(self, stage: Stage | None) -> None:
@@ -152,6 +160,11 @@ class Job:
         self._deadline = time.monotonic() + seconds
         if armed:
             self.watchdog.arm(seconds)
+
+    def _tell(self, word: Word, **more: Any) -> None:
+        if self.tell is not None:
+            held, at = self.claimed, self.progress
+            self.tell((Moved(held.id, held.key_id, held.attempt, word, at.picture, at.step, more),))
 
     def _take_device(self) -> None:
         self._resumed = time.perf_counter()

@@ -7,9 +7,11 @@ and its thread has still not moved, the process ends.
 
 import logging
 import threading
+from dataclasses import replace
 from typing import Self
 
 from fluxfarm import lifecycle, upkeep
+from fluxfarm.announce import Ring
 from fluxfarm.database import Database
 from fluxfarm.errors import LeaseLost, Unavailable
 from fluxfarm.upkeep import WorkerIdentity
@@ -31,7 +33,8 @@ class LeaseKeeper:
         self._lease_seconds = lease_seconds
         self._beat_seconds = min(LONGEST_BEAT_SECONDS, lease_seconds / 4)
         self._jobs: set[Job] = set()
-        self._ending = threading.Event()
+        self._ending = False
+        self._soon = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease", daemon=True)
         self._away = False
 
@@ -40,7 +43,8 @@ class LeaseKeeper:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._ending.set()
+        self._ending = True
+        self._soon.set()
         self._thread.join(LAST_BEAT_SECONDS)
         if self._away or self._thread.is_alive():
             return  # a worker that shows no sign of life is soon forgotten
@@ -54,6 +58,18 @@ class LeaseKeeper:
         with self._database.session_scope() as session:
             upkeep.sign_of_life(session, self._identity)
 
+    def loaded(self, device: str) -> None:
+        """It can render from now on, once this was shown, too."""
+        self._identity = replace(self._identity, device=device, loading=False)
+
+    def hear(self, ring: Ring) -> None:
+        """Somebody wishes to cancel something; if it is held here, look at it now: a device is not to render on."""
+        if any(str(job.claimed.id) == ring.prediction for job in self.held):
+            self.beat_soon()
+
+    def beat_soon(self) -> None:
+        self._soon.set()
+
     def hold(self, job: Job) -> None:
         self._jobs.add(job)
 
@@ -65,7 +81,7 @@ class LeaseKeeper:
         return tuple(self._jobs)
 
     def _run(self) -> None:
-        while not self._ending.wait(self._beat_seconds):
+        while True:
             if any(job.stuck_seconds > self._lease_seconds for job in self.held):
                 end_stuck_process()
             try:
@@ -78,12 +94,16 @@ class LeaseKeeper:
                 self._away = True
             except Exception:
                 log.exception("a round of renewals failed")
+            self._soon.wait(self._beat_seconds)
+            self._soon.clear()
+            if self._ending:
+                return
 
     def _beat(self) -> None:
-        self.show_life()
         for job in self.held:
             if not job.stuck_seconds:
                 self._renew(job)
+        self.show_life()
 
     def _renew(self, job: Job) -> None:
         try:

@@ -8,16 +8,18 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from fluxfarm import lifecycle, tenants, upkeep
+from fluxfarm import retries, sent_pictures, sweeps, tenants, upkeep
+from fluxfarm.announce import Announcer
 from fluxfarm.catalog import Catalog, load_catalog
 from fluxfarm.database import Database
 from fluxfarm.errors import Busy, FluxfarmError, Unavailable
-from fluxfarm.queue import TokenQueue
+from fluxfarm.queue import TokenQueue, redis_client
 from fluxfarm.settings import Settings
 from fluxfarm.storage import ObjectStore, open_store, prediction_prefix
 from fluxfarm.telemetry import configure_logging
@@ -43,6 +45,7 @@ class Maintenance:
         self._database_since: float | None = None
         self._last_slow_round = float("-inf")
         self._more_expired = False
+        self._more_remembered = False
         self._store_away = False
 
     def round(self) -> None:
@@ -58,19 +61,22 @@ class Maintenance:
 
     def _look_after_everything(self) -> None:
         self._expire()
-        for step in (self._fail_overdue, self._fail_withdrawn):
-            while self._in_transaction(step) == lifecycle.BATCH:
+        deadlines = (sweeps.cancel_past_deadline, sweeps.mark_past_deadline)
+        for step in (self._fail_overdue, self._fail_withdrawn, *deadlines):
+            while self._in_transaction(step) == sweeps.BATCH:
                 continue
         with self._database.session_scope() as session:
             tenants.hold_queued(session)
         self._top_up_tokens()
         if time.monotonic() - self._last_slow_round > SLOW_ROUND_SECONDS:
             self._last_slow_round = time.monotonic()
-            self._more_expired = True
+            self._more_expired = self._more_remembered = True
             self._slow_round()
         if self._more_expired:
             # One batch a round, for lost leases must not wait for the store.
             self._more_expired = self._forget_expired()
+        if self._more_remembered:
+            self._more_remembered = self._in_transaction(retries.forget_old) == retries.BATCH
         answer_store_probes(self._database, self._store)
 
     def _expire(self) -> None:
@@ -85,41 +91,51 @@ class Maintenance:
         if self._database_since is None or answered - asked > lease_seconds / 2:
             self._database_since = answered
         if answered - self._database_since >= lease_seconds:
-            self._in_transaction(lambda s: lifecycle.expire(s, max_attempts=self._settings.max_attempts))
+            self._in_transaction(lambda s: sweeps.expire(s, max_attempts=self._settings.max_attempts))
 
     def _fail_overdue(self, session: Session) -> int:
-        return lifecycle.fail_overdue(session, max_queue_seconds=self._settings.max_queue_seconds)
+        return sweeps.fail_overdue(session, max_queue_seconds=self._settings.max_queue_seconds)
 
     def _fail_withdrawn(self, session: Session) -> int:
-        return lifecycle.fail_withdrawn(session, models=list(self._catalog.models))
+        return sweeps.fail_withdrawn(session, models=list(self._catalog.models))
 
     def _top_up_tokens(self) -> None:
         with self._database.session_scope() as session:
             wanted = upkeep.tokens_wanted(session)
         for model, most in wanted.items():
-            waiting = self._tokens.waiting(model)
-            if waiting is not None and waiting < most:
-                self._tokens.put(model, copies=most - waiting)
+            self._tokens.put(model, copies=most, enough=most)
 
     def _slow_round(self) -> None:
         with self._database.session_scope() as session:
             upkeep.forget_dead_workers(session)
             for model in self._catalog.models.values():
                 upkeep.measure(session, model)
+        self._settle_sent_pictures()
+        with suppress(Unavailable):
+            self._store.tidy()
+
+    def _settle_sent_pictures(self) -> None:
+        with self._database.session_scope() as session:
+            settled = sent_pictures.settled(session)
+        gone = settled.orphaned if self._delete_objects(settled.orphaned) else []
+        if gone or settled.kept:
+            with self._database.session_scope() as session:
+                sent_pictures.forget(session, [*settled.kept, *gone])
 
     def _forget_expired(self) -> bool:
         """Objects first, then rows: what is interrupted is done again. No transaction is held over the store."""
         with self._database.session_scope() as session:
             expired = upkeep.expired(session)
-        if not expired or not self._delete_objects(expired):
+        if not expired or not self._delete_objects(key for each in expired for key in self._keys(each)):
             return False
         with self._database.session_scope() as session:
             upkeep.forget(session, [each.id for each in expired])
         return len(expired) == upkeep.BATCH
 
-    def _delete_objects(self, expired: Sequence[Expired]) -> bool:
+    def _delete_objects(self, keys: Iterable[str]) -> bool:
+        """Whether they are gone; the store may be away, and also while keys are listed."""
         try:
-            self._store.delete(key for each in expired for key in self._keys(each))
+            self._store.delete(keys)
         except Unavailable as error:
             if not self._store_away:
                 log.warning("part is away", extra={"fields": {"part": "store", "reason": error.message}})
@@ -176,8 +192,10 @@ def main() -> None:
     try:
         settings = Settings.from_environment(os.environ)
         configure_logging(settings.log_level)
+        announcer = Announcer(redis_client(settings))
+        url = settings.require_database_url()
         maintenance = Maintenance(
-            database=Database(settings.require_database_url(), pool_size=1, application="fluxfarm maintenance"),
+            database=Database(url, pool_size=1, application="fluxfarm maintenance", tell=announcer.tell),
             tokens=TokenQueue(settings),
             store=open_store(settings),
             catalog=load_catalog(settings),
@@ -187,7 +205,8 @@ def main() -> None:
         log.critical("maintenance cannot start", extra={"fields": {"code": error.code, "reason": error.message}})
         sys.exit(1)
     log.info("maintenance begins")
-    loop(maintenance, pause_seconds=settings.sweep_seconds, stopping=stopping)
+    with announcer:
+        loop(maintenance, pause_seconds=settings.sweep_seconds, stopping=stopping)
 
 
 if __name__ == "__main__":

@@ -1,56 +1,49 @@
 """The native door: create, read and cancel predictions in the words of Eachlabs' API."""
 
 import uuid
-from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
-from flask import Blueprint, Response, g, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 
-from api import body, limits, links, test_outcome, tracing, uploads
+from api import body, deletes, links, polls
+from api.bodiless import bodiless
+from api.doors import eachlabs_create, eachlabs_dry_run, eachlabs_history
 from api.doors import eachlabs_words as words
+from api.doors.eachlabs_create import Created
+from api.polls import Looked, Wish
 from api.services import services
-from fluxfarm import inputs, lifecycle, lookup
-from fluxfarm.admission import Request as Admission
-from fluxfarm.catalog import Model
-from fluxfarm.errors import FieldError, InvalidInput, LimitState, SafetyCheckerRequired
-from fluxfarm.inputs import DataPicture, Order
+from fluxfarm import history, lifecycle, lookup
+from fluxfarm.errors import FieldError, NotFound, Unavailable
 from fluxfarm.keys import Caller
 from fluxfarm.lookup import PredictionView
-from fluxfarm.plans import Plan
-from fluxfarm.sent import shortened
 
 door = Blueprint("eachlabs", __name__)
-
-FIELDS = ("model", "version", "priority", "input")
-PRIORITIES = ("normal", "low")
 
 
 @door.post("/v1/prediction")
 @door.post("/v1/prediction/")
 def create() -> Response:
-    caller = services().authenticator.caller(request, scope="predict")
-    with services().authenticator.counted_refusals(caller):
-        asked = _asked(body.json_object(request))
-        if asked.order.disable_safety_checker and "safety:off" not in caller.scopes:
-            message = "This key may not set input.disable_safety_checker; leave it out or send false."
-            raise SafetyCheckerRequired(message)
-        prediction = uuid.uuid4()
-        limits.tell(_admit(caller, asked, prediction))
-    return jsonify(status="success", message="Prediction created successfully", predictionID=str(prediction))
+    return _create(lambda: None, polls.preferred_seconds(request))
+
+
+@door.put("/v1/prediction/<prediction>")
+def create_by_own_id(prediction: str) -> Response:
+    return _create(lambda: body.own_id(prediction), polls.preferred_seconds(request))
+
+
+@door.post("/v1/prediction/run")
+def run() -> Response:
+    return _create(lambda: None, polls.wait_seconds(request, unsaid=polls.LONGEST_WAIT_SECONDS))
 
 
 @door.get("/v1/prediction/<prediction>")
 def read(prediction: str) -> Response:
     caller = services().authenticator.caller(request, scope="read")
     services().authenticator.count_read(caller)
-    answer = services().seen.answer(body.prediction_id(prediction), caller.tenant_id, links.absolute(""), _told)
-    if answer is None:
-        raise body.unknown_prediction()
-    response = Response(answer.body, mimetype="application/json")
-    if answer.retry_after is not None:
-        response.headers["Retry-After"] = str(answer.retry_after)
-    return response
+    wished = polls.wish(request)
+    looked = polls.look(body.prediction_id(prediction), caller.tenant_id, caller.key_id, wished, told)
+    known = request.if_none_match.contains_weak(looked.answer.etag)
+    return _answered(looked, bodiless(304) if known else None)
 
 
 @door.post("/v1/prediction/<prediction>/cancel")
@@ -65,6 +58,27 @@ def cancel(prediction: str) -> Response:
     if view is None:
         raise body.unknown_prediction()
     return jsonify(words.cancelled(view))
+
+
+@door.delete("/v1/prediction/<prediction>")
+def delete(prediction: str) -> Response:
+    caller = services().authenticator.caller(request, scope="cancel")
+    services().authenticator.count_read(caller)
+    wanted = body.prediction_id(prediction)
+    deletes.delete(wanted, caller.tenant_id)
+    return jsonify(status="success", message="Prediction deleted successfully", predictionID=str(wanted))
+
+
+@door.get("/v1/executions")
+def executions() -> Response:
+    caller = services().authenticator.caller(request, scope="read")
+    services().authenticator.count_read(caller)
+    asked = eachlabs_history.asked(request)
+    with services().database.read_scope() as connection:
+        page = history.page(
+            connection, caller.tenant_id, asked.wanted, limit=asked.limit, offset=asked.offset, seen=asked.seen
+        )
+    return jsonify(eachlabs_history.told(page, asked))
 
 
 @door.get("/v1/models")
@@ -86,79 +100,73 @@ def model() -> Response:
     return jsonify(words.model(services().catalog.model(slug)))
 
 
-def _told(view: PredictionView) -> tuple[str, int | None]:
-    return jsonify(words.prediction(view)).get_data(as_text=True), words.retry_after(view)
+def _create(own_id: Callable[[], uuid.UUID | None], wait_seconds: int | None) -> Response:
+    """Create, or find what came of it before; then, unless `wait_seconds` is None, wait and answer as a read would."""
+    authenticator = services().authenticator
+    caller = authenticator.caller(request, scope="predict")
+    if wait_seconds is not None:
+        authenticator.require(caller, "read")
+    if (flood := authenticator.flood(caller)) is not None:
+        return _waited(caller, eachlabs_create.again(caller, own_id, flood), wait_seconds)
+    with authenticator.counted_refusals(caller):
+        dry_run = eachlabs_dry_run.wanted(request)
+    if dry_run:
+        authenticator.count_read(caller)
+        checked = eachlabs_create.check(caller, body.json_object(request), own_id())
+        return jsonify(eachlabs_dry_run.told(checked))
+    with authenticator.counted_refusals(caller):
+        created = eachlabs_create.create(caller, body.json_object(request), own_id())
+    if created.replayed:
+        authenticator.count_replay(caller)
+    return _waited(caller, created, wait_seconds)
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A create as its caller meant it."""
-
-    model: Model
-    order: Order
-    low_priority: bool
-    retention_seconds: int | None
-    test_outcome: str | None
-
-
-def _asked(sent: dict[str, Any]) -> Asked:
-    """Read a create; names all that is wrong with it at once."""
-    wrong = _wrong_fields(sent)
-    slug, wanted, order, kept, outcome = sent.get("model"), None, None, None, None
-    if isinstance(slug, str) and slug:
-        wanted = services().catalog.model(slug)
-        try:
-            order = inputs.parse(wanted, sent.get("input"))
-        except InvalidInput as refusal:
-            wrong += refusal.details
-        try:
-            outcome = test_outcome.wanted(request, wanted)
-        except InvalidInput as refusal:
-            wrong += refusal.details
+def _waited(caller: Caller, created: Created, seconds: int | None) -> Response:
+    """What takes longer is to be polled."""
+    if seconds is None:
+        return _created(created)
     try:
-        kept = body.retention_seconds(request)
-    except InvalidInput as refusal:
-        wrong += refusal.details
-    if wrong or wanted is None or order is None:
-        raise body.invalid(wrong)
-    return Asked(wanted, order, sent.get("priority") == "low", kept, outcome)
+        looked = polls.look(created.id, caller.tenant_id, caller.key_id, Wish(seconds), told)
+    except (Unavailable, NotFound):
+        # It was created, and its caller must get to know the id.
+        return _created(created, 202)
+    if not looked.answer.ended:
+        response = _created(created, 202)
+        response.headers["Retry-After"] = _retry_after(looked)
+        return response
+    response = _answered(looked)
+    _tell_replay(created, response)
+    return response
 
 
-def _wrong_fields(sent: dict[str, Any]) -> list[FieldError]:
-    wrong = [
-        FieldError(shortened(name), f"is not a field here; fields are {', '.join(FIELDS)}", shortened(sent[name]))
-        for name in list(sent)[:20]
-        if name not in FIELDS
-    ]
-    slug = sent.get("model")
-    if not isinstance(slug, str) or not slug:
-        wrong.append(FieldError("model", "is required: the name of a model, such as flux-dev", shortened(slug)))
-    if not isinstance(sent.get("version", ""), str | None):
-        wrong.append(FieldError("version", "must be text or left out", shortened(sent["version"])))
-    if sent.get("priority") not in (None, *PRIORITIES):
-        wrong.append(FieldError("priority", "must be normal or low, or left out", shortened(sent["priority"])))
-    return wrong
+def _created(created: Created, number: int = 200) -> Response:
+    message = "Prediction created successfully"
+    urls = links.prediction_links(created.id, created.row_id)
+    response = jsonify(status="success", message=message, predictionID=str(created.id), urls=urls)
+    response.status_code = number
+    _tell_replay(created, response)
+    return response
 
 
-def _admit(caller: Caller, asked: Asked, prediction: uuid.UUID) -> LimitState:
-    """The picture first, since no transaction is held over storage; a refusal takes it away again."""
-    objects = services().objects
-    picture = asked.order.image
-    image_key = uploads.keep(objects, caller, prediction, picture) if isinstance(picture, DataPicture) else None
-    admitted = Admission(
-        id=prediction,
-        caller=caller,
-        model=asked.model,
-        plan=Plan.of(asked.order, image_key=image_key, test_outcome=asked.test_outcome),
-        shown_input=asked.order.echo,
-        request_id=g.request_id,
-        traceparent=tracing.traceparent(request),
-        low_priority=asked.low_priority,
-        retention_seconds=asked.retention_seconds,
-    )
-    with ExitStack() as undo:
-        if image_key is not None:
-            undo.callback(objects.delete, image_key)
-        state = services().creates.admit(admitted)
-        undo.pop_all()
-    return state
+def _tell_replay(created: Created, response: Response) -> None:
+    if created.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+
+
+def _answered(looked: Looked, response: Response | None = None) -> Response:
+    answer = looked.answer
+    response = response or Response(answer.body, mimetype="application/json")
+    response.set_etag(answer.etag, weak=True)
+    if not answer.ended:
+        response.headers["Retry-After"] = _retry_after(looked)
+    return response
+
+
+def _retry_after(looked: Looked) -> str:
+    """Soon, if the call was not held for as long as its caller wished."""
+    return str(looked.answer.retry_after if looked.held else 1)
+
+
+def told(view: PredictionView) -> tuple[str, int | None]:
+    """The body of a read, and when to ask again."""
+    return jsonify(words.prediction(view)).get_data(as_text=True), words.retry_after(view)

@@ -14,6 +14,7 @@ from api.services import services
 from fluxfarm import inputs
 from fluxfarm.catalog import Model
 from fluxfarm.errors import ObjectMissing
+from fluxfarm.line import Place
 from fluxfarm.lookup import PredictionView
 from fluxfarm.outcomes import StoredOutput
 from fluxfarm.status import TERMINAL, Status
@@ -34,13 +35,13 @@ def prediction(view: PredictionView) -> dict[str, Any]:
     urls = [image["url"] for image in images]
     result = view.result
     return {
-        "id": str(view.id),
+        "id": str(view.shown_id),
         "model": view.model,
         "version": view.version,
         "status": WORDS[view.status],
         "canceling": view.canceling,
         "input": _input(view),
-        "output": _output(urls, several=len(view.plan.seeds) > 1),
+        "output": output(urls, several=len(view.plan.seeds) > 1),
         "images": images,
         "logs": _logs(view),
         "error": result.error_message if result else None,
@@ -49,11 +50,12 @@ def prediction(view: PredictionView) -> dict[str, Any]:
         "metrics": _metrics(view),
         "progress": _progress(view),
         "queue": _queue(view),
-        "urls": links.prediction_links(view.id),
-        "created_at": _time(view.created_at),
-        "started_at": _time(view.started_at),
-        "completed_at": _time(view.completed_at),
-        "expires_at": _time(view.expires_at),
+        "urls": links.prediction_links(view.shown_id, view.id),
+        "created_at": moment(view.created_at),
+        "started_at": moment(view.started_at),
+        "completed_at": moment(view.completed_at),
+        "expires_at": moment(view.expires_at),
+        "cancel_at": moment(view.cancel_at),
     }
 
 
@@ -64,7 +66,8 @@ def cancelled(view: PredictionView) -> dict[str, Any]:
         Status.PROCESSING: "Prediction is being canceled",
     }
     message = messages.get(view.status, "Prediction had already ended")
-    return {"status": WORDS[view.status], "message": message, "predictionID": str(view.id)}
+    told = {"status": WORDS[view.status], "canceling": view.canceling, "message": message}
+    return {**told, "predictionID": str(view.shown_id)}
 
 
 def model(described: Model) -> dict[str, Any]:
@@ -86,7 +89,8 @@ def retry_after(view: PredictionView) -> int | None:
     """Seconds after which another look may pay; None once it has ended."""
     if view.status in TERMINAL:
         return None
-    return max(1, min(LONGEST_RETRY_AFTER, math.ceil(_eta(view))))
+    eta = _eta(view)
+    return LONGEST_RETRY_AFTER if eta is None else max(1, min(LONGEST_RETRY_AFTER, math.ceil(eta)))
 
 
 def _input(view: PredictionView) -> dict[str, Any]:
@@ -95,10 +99,11 @@ def _input(view: PredictionView) -> dict[str, Any]:
     if key is None:
         return dict(view.input)
     until = view.expires_at or view.now + timedelta(seconds=links.INPUT_LINK_SECONDS)
-    return {**view.input, "image": links.input_link(view.id, key, until)}
+    return {**view.input, "image": links.input_link(view, key, until)}
 
 
-def _output(urls: list[str], *, several: bool) -> str | list[str] | None:
+def output(urls: list[str], *, several: bool) -> str | list[str] | None:
+    """One link for one picture, a list of them if more were asked for."""
     if not urls:
         return None
     return urls if several else urls[0]
@@ -129,15 +134,15 @@ def _url(view: PredictionView, output: StoredOutput) -> str:
         except ObjectMissing:
             # The link will say that it is gone; the rest of the answer is still true.
             pass
-    return links.output_link(view.id, output, view.expires_at)
+    return links.output_link(view, output, view.expires_at)
 
 
 def _logs(view: PredictionView) -> str:
     """A line for the seed and one of tqdm's per picture: clients of this field read progress out of them."""
     lines = [f"Using seed: {view.plan.seeds[0]}"]
     for output in view.outputs:
-        seconds = output.device_microseconds / 1e6
-        lines.append(str(tqdm.format_meter(output.steps, output.steps, seconds, ncols=80)))
+        took = output.device_microseconds / 1e6
+        lines.append(str(tqdm.format_meter(output.steps, output.steps, took, ncols=80)))
     if view.progress and view.progress.steps:
         at = view.progress
         lines += [str(tqdm.format_meter(at.steps, at.steps, 0, ncols=80))] * (at.picture - 1)
@@ -156,9 +161,9 @@ def _metrics(view: PredictionView) -> dict[str, Any]:
     ended = view.completed_at or view.now
     device = view.result.device_microseconds / 1e6 if view.result else None
     return {
-        "predict_time": _seconds(ended - started) if view.started_at else 0.0,
-        "queue_time": _seconds(started - view.created_at),
-        "total_time": _seconds(ended - view.created_at),
+        "predict_time": seconds(ended - started) if view.started_at else 0.0,
+        "queue_time": seconds(started - view.created_at),
+        "total_time": seconds(ended - view.created_at),
         "device_time": device,
     }
 
@@ -179,11 +184,24 @@ def _progress(view: PredictionView) -> dict[str, Any]:
 def _queue(view: PredictionView) -> dict[str, Any] | None:
     if view.status in TERMINAL:
         return None
-    return {"position": view.place.position if view.place else 0, "eta_seconds": round(_eta(view), 1)}
+    if view.place is not None:
+        return standing(view.place)
+    eta = _eta(view)
+    return {"position": 0, "eta_seconds": None if eta is None else round(eta, 1), "waiting_for": None}
 
 
-def _eta(view: PredictionView) -> float:
-    """Seconds until the pictures may be expected."""
+def standing(place: Place) -> dict[str, Any]:
+    """Where one waits that is queued, or would be."""
+    eta = place.eta_seconds
+    return {
+        "position": place.position,
+        "eta_seconds": None if eta is None else round(eta, 1),
+        "waiting_for": place.waiting_for,
+    }
+
+
+def _eta(view: PredictionView) -> float | None:
+    """Seconds until the pictures may be expected; None while nobody can tell."""
     if view.place is not None:
         return view.place.eta_seconds
     at, pictures = view.progress, len(view.plan.seeds)
@@ -193,9 +211,9 @@ def _eta(view: PredictionView) -> float:
     return view.cost_seconds * max(0.0, 1 - done)
 
 
-def _seconds(span: timedelta) -> float:
+def seconds(span: timedelta) -> float:
     return round(max(0.0, span.total_seconds()), 3)
 
 
-def _time(moment: datetime | None) -> str | None:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if moment else None
+def moment(at: datetime | None) -> str | None:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if at else None

@@ -7,6 +7,7 @@ from api.codes import ERRORS
 from api.openapi import shapes
 from api.openapi.examples import curl
 from api.openapi.operations import CONCURRENCY, JSON, OPERATIONS, RATE, Answer, Operation
+from api.openapi.parameters import PARAMETERS
 from fluxfarm.catalog import Catalog
 
 VERSION = "1"
@@ -16,6 +17,7 @@ EVERYWHERE = ("X-Request-Id", "X-Content-Type-Options", "Cache-Control")
 OF_ERRORS = {
     401: ("WWW-Authenticate",),
     405: ("Allow",),
+    409: ("Retry-After",),
     416: ("Content-Range",),
     429: ("Retry-After", *RATE, *CONCURRENCY),
     503: ("Retry-After",),
@@ -36,7 +38,7 @@ def document(catalog: Catalog, address: str) -> dict[str, Any]:
         "paths": _paths(address, next(iter(catalog.models))),
         "components": {
             "securitySchemes": shapes.SECURITY,
-            "parameters": {_component(name): each for name, each in shapes.PARAMETERS.items()},
+            "parameters": {_component(name): each for name, each in PARAMETERS.items()},
             "headers": shapes.HEADERS,
             "schemas": shapes.schemas(catalog),
         },
@@ -73,9 +75,9 @@ def _operation(operation: Operation, address: str, slug: str) -> dict[str, Any]:
 def _responses(operation: Operation) -> dict[int, dict[str, Any]]:
     answers = {number: _success(answer) for number, answer in operation.answers.items()}
     codes = (*operation.errors, "internal_error")
-    # What is counted first says so on a refusal too; a refused create was not counted.
+    # What is counted first says so on a refusal too: a read, and a create that is a dry run.
     counted = any({*RATE} <= {*answer.headers} for answer in operation.answers.values())
-    more = RATE if counted and operation.body is None else ()
+    more = RATE if counted else ()
     for number in sorted({ERRORS[code][0] for code in codes}):
         headers = (*OF_ERRORS.get(number, ()), *more)
         answers.setdefault(number, _refusal(number, [code for code in codes if ERRORS[code][0] == number], headers))

@@ -4,6 +4,7 @@ import shlex
 
 KEY = "$FLUXFARM_API_KEY"
 ID = "00000000-0000-0000-0000-000000000000"
+OWN_ID = "6f1c2f0e-6a3b-4a51-9a53-0c7f7a0d1f52"
 AUTHENTICATE = f'-H "X-API-Key: {KEY}"'
 BODY = '{"model": "%s", "input": {"prompt": "a red circle on a blue background"}}'
 
@@ -14,8 +15,15 @@ def curl(operation: str, address: str, slug: str) -> str | None:
     commands = {
         "createPrediction": f"curl -sS {_url(address, '/v1/prediction')} {AUTHENTICATE} \\\n"
         f"  -H 'Content-Type: application/json' \\\n  -d '{body}'",
-        "getPrediction": f"curl -sS {_url(address, f'/v1/prediction/{ID}')} {AUTHENTICATE}",
+        "putPrediction": f"curl -sS -X PUT {_url(address, f'/v1/prediction/{OWN_ID}')} {AUTHENTICATE} \\\n"
+        f"  -H 'Content-Type: application/json' \\\n  -d '{body}'",
+        "getPrediction": f"curl -sS {_url(address, f'/v1/prediction/{ID}?wait=30')} {AUTHENTICATE}",
+        "runPrediction": f"curl -sS {_url(address, '/v1/prediction/run')} {AUTHENTICATE} \\\n"
+        f"  -H 'Content-Type: application/json' \\\n  -d '{body}'",
+        "followPrediction": f"curl -sSN {_url(address, f'/v1/prediction/{ID}/events')} {AUTHENTICATE}",
         "cancelPrediction": f"curl -sS -X POST {_url(address, f'/v1/prediction/{ID}/cancel')} {AUTHENTICATE}",
+        "deletePrediction": f"curl -sS -X DELETE {_url(address, f'/v1/prediction/{ID}')} {AUTHENTICATE}",
+        "listExecutions": f"curl -sS {_url(address, '/v1/executions?status=success,error&limit=50')} {AUTHENTICATE}",
         "listModels": f"curl -sS {_url(address, '/v1/models')}",
         "getModel": f"curl -sS {_url(address, f'/v1/model?slug={slug}')}",
         "getPicture": f"curl -sSOJ {_url(address, f'/files/{ID}/0.webp?exp=…&sig=…&download=1')}",

@@ -19,6 +19,15 @@ PICTURE_HEADERS = (
 )
 PAGE_HEADERS = ("Content-Security-Policy", "Referrer-Policy")
 
+EVENT_STREAM = "text/event-stream"
+EVENTS_TOLD = (
+    "Server-sent events, as they happen: `queued` (`position`, `eta_seconds`, `waiting_for`), `started` (`attempt`),"
+    " `progress` (`step`, `steps`, `image`, `images`, `eta_seconds`), `log` (`line`), and one of `succeeded`, `failed`"
+    " and `cancelled`, which carries what a read would and ends the stream. After a cut, `Last-Event-ID` goes on where"
+    " the reader was; what is not kept any more is summed up by a `snapshot` with what a read would tell. `urls.events`"
+    " is a link for a browser's `EventSource`, which cannot send a key. A key that has too many calls held gets a"
+    " `snapshot` and comes again."
+)
 KEYED = ("unauthenticated", "forbidden", "rate_limited", "unavailable")
 
 
@@ -56,13 +65,41 @@ CREATE = Operation(
     "Create a prediction",
     "Takes the request and answers at once; the pictures are rendered later. With several faults every wrong field is"
     ' named in `details`. Numbers may be sent as text (`"28"`), and null means that a field is left out.',
-    {200: Answer("It is in the queue.", "Created", headers=(*RATE, *CONCURRENCY))},
+    {
+        200: Answer(
+            "It is in the queue; with `Prefer: wait` it has ended.",
+            shapes.CREATED_ENDED_OR_NOT,
+            headers=(*RATE, *CONCURRENCY, "Idempotent-Replayed", "ETag"),
+        ),
+        202: Answer(
+            "With `Prefer: wait`: it goes on.",
+            "Created",
+            headers=(*RATE, *CONCURRENCY, "Idempotent-Replayed", "Retry-After"),
+        ),
+    },
     (
-        *("bad_request", "invalid_input", "model_not_found", "safety_checker_required", "tenant_suspended"),
+        *(
+            "idempotency_mismatch",
+            "idempotency_in_flight",
+            "bad_request",
+            "invalid_input",
+            "model_not_found",
+            "safety_checker_required",
+            "tenant_suspended",
+        ),
         "model_not_allowed",
         *("body_too_large", "unsupported_media_type", "concurrency_limited", "queue_full", *KEYED),
     ),
-    parameters=("Expires-After", "X-Request-Id", "X-Test-Outcome", "traceparent"),
+    parameters=(
+        "Idempotency-Key",
+        "dry_run",
+        "Expires-After",
+        "Cancel-After",
+        "Prefer",
+        "X-Request-Id",
+        "X-Test-Outcome",
+        "traceparent",
+    ),
     scope="predict",
     body="CreateRequest",
 )
@@ -78,15 +115,78 @@ OPERATIONS = (
         same_as=CREATE.name,
     ),
     Operation(
+        "runPrediction",
+        "post",
+        "/v1/prediction/run",
+        "Create a prediction and wait for it",
+        "One call instead of two: takes what a create takes and answers what a read would, once the prediction has"
+        " ended. What takes longer than `wait` goes on, and is answered as a create is, with 202. The key needs the"
+        " scope `read` too. An ordinary create with `Prefer: wait` does the same.",
+        {
+            200: Answer("It has ended.", "Prediction", headers=(*RATE, *CONCURRENCY, "Idempotent-Replayed", "ETag")),
+            202: Answer(
+                "It goes on; look at it by its id.",
+                "Created",
+                headers=(*RATE, *CONCURRENCY, "Idempotent-Replayed", "Retry-After"),
+            ),
+        },
+        CREATE.errors,
+        parameters=("run wait", *(each for each in CREATE.parameters if each != "dry_run")),
+        scope="predict",
+        body="CreateRequest",
+    ),
+    Operation(
+        **{name: getattr(CREATE, name) for name in ("answers", "errors", "scope", "body")},
+        name="putPrediction",
+        method="put",
+        path="/v1/prediction/{prediction}",
+        summary="Create a prediction by an id of your own",
+        description="Safe to send again for as long as the prediction is there, and for 24 hours at least: the same"
+        " body gives the same one. The id is the one that you see and use everywhere.",
+        parameters=("own id", *CREATE.parameters[1:]),
+    ),
+    Operation(
         "getPrediction",
         "get",
         "/v1/prediction/{prediction}",
         "Look at a prediction",
-        "Ask again after `Retry-After` seconds while it is `starting` or `processing`."
-        " Unknown ids and those of other tenants get the same answer.",
-        {200: Answer("Where it stands.", "Prediction", headers=(*RATE, "Retry-After"))},
-        ("not_found", *KEYED),
-        parameters=("prediction", "X-Request-Id"),
+        "With `wait=30` the call is held until the prediction has ended, and after that time answered with its present"
+        " state: one call instead of many, and it counts once. With `until=change` it is answered on any news: another"
+        " status, a step noted, a place nearer to the front. Without `wait`, ask again after `Retry-After` seconds"
+        " while it is `starting` or `processing`. A key that has too many calls held already is answered at once, with"
+        " `Retry-After: 1`. Unknown ids and those of other tenants get the same answer.",
+        {
+            200: Answer("Where it stands.", "Prediction", headers=(*RATE, "Retry-After", "ETag")),
+            304: Answer("As the `ETag` sent says it.", headers=(*RATE, "Retry-After", "ETag")),
+        },
+        ("invalid_input", "not_found", *KEYED),
+        parameters=("prediction", "wait", "until", "since", "Prefer", "If-None-Match", "X-Request-Id"),
+        scope="read",
+    ),
+    Operation(
+        "followPrediction",
+        "get",
+        "/v1/prediction/{prediction}/events",
+        "Follow a prediction",
+        EVENTS_TOLD,
+        {
+            200: Answer("Its events.", media_types=(EVENT_STREAM,), headers=(*RATE, "X-Accel-Buffering")),
+            204: Answer("The reader was told of the end; nothing more will come.", headers=RATE),
+        },
+        ("link_invalid", "not_found", *KEYED),
+        parameters=("prediction", "Last-Event-ID", "link exp", "link sig", "X-Request-Id"),
+        scope="read",
+    ),
+    Operation(
+        "followAll",
+        "get",
+        "/v1/events",
+        "Follow all predictions of the key",
+        "As the events of one prediction, beginning with a `snapshot` of those that are active:"
+        ' `{"predictions": [{"id", "status"}]}`. Every event says by `id` which prediction it is of.',
+        {200: Answer("Their events.", media_types=(EVENT_STREAM,), headers=(*RATE, "X-Accel-Buffering"))},
+        KEYED,
+        parameters=("Last-Event-ID", "X-Request-Id"),
         scope="read",
     ),
     Operation(
@@ -99,6 +199,31 @@ OPERATIONS = (
         ("not_found", *KEYED),
         parameters=("prediction", "X-Request-Id"),
         scope="cancel",
+    ),
+    Operation(
+        "deletePrediction",
+        "delete",
+        "/v1/prediction/{prediction}",
+        "Forget a prediction",
+        "Its pictures, links and prompt are gone with the answer; a read may tell of it for a second more, and its bare"
+        " row stays for about a minute. Repeatable for a day. Takes one that has ended; cancel any other first."
+        " A key with the scope `cancel` may.",
+        {200: Answer("It is gone.", "Deleted", headers=RATE)},
+        ("not_found", "not_finished", *KEYED),
+        parameters=("prediction", "X-Request-Id"),
+        scope="cancel",
+    ),
+    Operation(
+        "listExecutions",
+        "get",
+        "/v1/executions",
+        "List your predictions",
+        "The latest first: those of your tenant, until their time is over or they are deleted. Pages by `offset`, or,"
+        " as far as there are any and without gaps or doubles while new ones come, by `cursor`.",
+        {200: Answer("A page.", "Executions", headers=RATE)},
+        ("invalid_input", *KEYED),
+        parameters=("page limit", "page offset", "cursor", "model filter", "status filter", "from", "to"),
+        scope="read",
     ),
     Operation(
         "listModels",
@@ -134,7 +259,7 @@ OPERATIONS = (
             304: Answer("It has not changed.", headers=PICTURE_HEADERS),
         },
         ("link_invalid", "not_found", "object_missing", "range_not_satisfiable", "unavailable"),
-        parameters=("prediction", "file name", "exp", "sig", "download", "Range", "If-Range", "If-None-Match"),
+        parameters=("prediction", "file name", "exp", "sig", "row", "download", "Range", "If-Range", "If-None-Match"),
     ),
     Operation(
         "isAlive",

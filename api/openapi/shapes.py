@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from api.codes import ERRORS, FAILURES
+from api.codes import CANCELLATIONS, ERRORS, FAILURES
 from fluxfarm import inputs
 from fluxfarm.catalog import Catalog
+from fluxfarm.line import WaitingFor
 from fluxfarm.status import Stage
 
 Schema = dict[str, Any]
@@ -59,10 +60,6 @@ def _object(properties: dict[str, Schema], *, required: tuple[str, ...] | None =
     return {"type": "object", **more, "properties": properties, "required": wanted, "additionalProperties": False}
 
 
-def _parameter(name: str, place: str, schema: Schema, description: str) -> Schema:
-    return {"name": name, "in": place, "required": place == "path", "schema": schema, "description": description}
-
-
 def _said(schema: Schema, description: str) -> Schema:
     return {**schema, "description": description}
 
@@ -70,42 +67,6 @@ def _said(schema: Schema, description: str) -> Schema:
 def _header(schema: Schema, description: str) -> Schema:
     return {"schema": schema, "description": description}
 
-
-PARAMETERS: dict[str, Schema] = {
-    "prediction": _parameter("prediction", "path", ID, "The id that creating it gave."),
-    "file name": _parameter("name", "path", {**TEXT, "examples": ["0.webp"]}, "Place of the picture, and its format."),
-    "exp": {**_parameter("exp", "query", COUNT, "When the link ends, in seconds since 1970."), "required": True},
-    "sig": {**_parameter("sig", "query", TEXT, "The signature of the link."), "required": True},
-    "download": _parameter(
-        "download", "query", {"const": "1"}, "Makes browsers save it as `<model>_<seed>_<short id>.<format>`."
-    ),
-    "name": _parameter("name", "query", TEXT, "Only models whose name contains this."),
-    "limit": _parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}, "At most."),
-    "offset": _parameter("offset", "query", {**COUNT, "maximum": 1_000_000, "default": 0}, "How many to leave out."),
-    "slug": {**_parameter("slug", "query", {**TEXT, "examples": ["flux-dev"]}, "The model's name."), "required": True},
-    "X-Request-Id": _parameter(
-        "X-Request-Id",
-        "header",
-        {**TEXT, "pattern": "^[A-Za-z0-9._-]{1,64}$"},
-        "Names the request in answers and logs.",
-    ),
-    "Expires-After": _parameter(
-        "Expires-After",
-        "header",
-        {**TEXT, "pattern": r"^\s*[1-9][0-9]{0,8}\s*[smhd]?\s*$", "examples": ["1h"]},
-        "Keep the pictures for this long after the end, if that is shorter than the tenant's retention: at least `5m`.",
-    ),
-    "X-Test-Outcome": _parameter(
-        "X-Test-Outcome",
-        "header",
-        {**TEXT, "examples": ["error=queue_timeout", "content_blocked", "slow=2.5", "worker_lost"]},
-        "On stand-in weights only: how the prediction is to end, so that a program can be tried on it.",
-    ),
-    "traceparent": _parameter("traceparent", "header", TEXT, "W3C trace context; handed on to the worker."),
-    "Range": _parameter("Range", "header", {**TEXT, "examples": ["bytes=0-1023"]}, "One range of bytes."),
-    "If-Range": _parameter("If-Range", "header", TEXT, "The `ETag` that the range is meant for."),
-    "If-None-Match": _parameter("If-None-Match", "header", TEXT, "An `ETag` that the caller has already."),
-}
 
 HEADERS: dict[str, Schema] = {
     "X-Request-Id": _header(TEXT, "The request's id, as sent or made up; on every answer."),
@@ -116,10 +77,12 @@ HEADERS: dict[str, Schema] = {
     "RateLimit-Reset": _header(COUNT, "Seconds until the oldest call leaves the window."),
     "X-Concurrency-Limit": _header(COUNT, "Active predictions that the key may have."),
     "X-Concurrency-Remaining": _header(COUNT, "Active predictions that it may still add."),
+    "Idempotent-Replayed": _header({"const": "true"}, "It was there already: what was sent before is answered again."),
     "Retry-After": _header(COUNT, "Seconds after which asking again may pay."),
     "Allow": _header(TEXT, "The methods that the path takes."),
     "WWW-Authenticate": _header(TEXT, "How to authenticate."),
-    "ETag": _header(TEXT, "The picture's SHA-256."),
+    "ETag": _header(TEXT, "Of a picture its SHA-256; of a prediction another one, weak, with any news of it."),
+    "X-Accel-Buffering": _header({"const": "no"}, "Tells nginx to pass each event on at once."),
     "Accept-Ranges": _header({"const": "bytes"}, "Ranges of bytes may be asked for."),
     "Content-Range": _header(TEXT, "Which bytes of how many."),
     "Content-Disposition": _header(TEXT, "The picture's file name."),
@@ -170,8 +133,16 @@ PROGRESS = _object(
 
 QUEUE = _object(
     {
-        "position": _said(COUNT, "1 is next; 0 is being rendered."),
-        "eta_seconds": _said(SECONDS, "Until the pictures may be expected."),
+        "position": _said(COUNT, "1 is next, exact to 100, then to a tenth; 0 is being rendered."),
+        "eta_seconds": _said(
+            {**SECONDS, "type": ["number", "null"]},
+            "Until the pictures may be expected, from what the model's workers lately took; null while none can begin.",
+        ),
+        "waiting_for": _said(
+            {"enum": [*WaitingFor, None]},
+            "`worker`: no process serves the model. `model_load`: one loads its weights. `turn`: others go first."
+            " Null once it is being rendered.",
+        ),
     },
     type=["object", "null"],
 )
@@ -181,30 +152,97 @@ OUTPUT: Schema = {
     "description": "A link if one picture was asked for, a list of links if more were; null until it has succeeded.",
 }
 
+CANCELING = _said({"type": "boolean"}, "Its owner wishes it to end, and the worker has not yet said so.")
+
+URLS = _object(
+    {
+        "get": LINK,
+        "cancel": LINK,
+        "events": _said(LINK, "Its events, for about a day; the link is signed, and needs no key."),
+    }
+)
+
 PREDICTION = _object(
     {
         "id": ID,
         "model": TEXT,
         "version": _said(TEXT, "The version of the model that renders it."),
         "status": {"enum": ["starting", "processing", "success", "error", "cancelled"]},
-        "canceling": _said({"type": "boolean"}, "Its owner wishes it to end, and the worker has not yet said so."),
+        "canceling": CANCELING,
         "input": _said(
             {"type": "object"}, "What was asked for, with the defaults filled in; a picture sent as data as a link."
         ),
         "output": OUTPUT,
         "images": {"type": "array", "items": ref("Image")},
         "logs": _said(TEXT, "Lines as tqdm writes them."),
-        "error": _said(TEXT_OR_NULL, "Why it failed, in one sentence."),
-        "error_code": _said({"enum": [*FAILURES, None]}, "The same for programs."),
+        "error": _said(TEXT_OR_NULL, "Why it failed, or was cancelled without a call, in one sentence."),
+        "error_code": _said({"enum": [*FAILURES, *CANCELLATIONS, None]}, "The same for programs."),
         "notices": _said({"type": "array", "items": TEXT}, "What its owner should know about the pictures."),
         "metrics": METRICS,
         "progress": PROGRESS,
         "queue": _said(QUEUE, "null once it has ended."),
-        "urls": _object({"get": LINK, "cancel": LINK}),
+        "urls": URLS,
         "created_at": MOMENT,
         "started_at": MOMENT_OR_NULL,
         "completed_at": MOMENT_OR_NULL,
         "expires_at": _said(MOMENT_OR_NULL, "When its pictures and their links end; null until it has ended."),
+        "cancel_at": _said(
+            MOMENT_OR_NULL,
+            "The time that `Cancel-After` set; null without it, or where a call cancelled what was rendered.",
+        ),
+    }
+)
+
+DRY_RUN = _object(
+    {
+        "status": {"const": "success"},
+        "message": TEXT,
+        "dry_run": {"const": True},
+        "model": TEXT,
+        "version": TEXT,
+        "input": _said({"type": "object"}, "With the defaults filled in."),
+        "seeds": _said({"type": "array", "items": COUNT}, "One for each picture."),
+        "seed_drawn": _said({"type": "boolean"}, "None was sent: a create draws another."),
+        "width": _said({"type": ["integer", "null"]}, "Of the picture; null where it follows one that is elsewhere."),
+        "height": {"type": ["integer", "null"]},
+        "rendered_width": _said({"type": ["integer", "null"]}, "What the model draws, before it is enlarged."),
+        "rendered_height": {"type": ["integer", "null"]},
+        "safety": _object({"checked": {"type": "boolean"}, "reason": TEXT}),
+        "pixel_steps": _said(COUNT, "The cost: pixels on the device times steps, over all pictures."),
+        "estimated_seconds": _said(SECONDS, "On the device, at the pace measured lately, or else at its catalogue's."),
+        "queue": _said(QUEUE, "Where it would wait, if it went after all that wait now."),
+        "notices": {"type": "array", "items": TEXT},
+    }
+)
+CREATED_ENDED_OR_NOT: Schema = {"anyOf": [ref("Created"), ref("Prediction"), ref("DryRun")]}
+
+EXECUTION = _object(
+    {
+        "id": ID,
+        "model": TEXT,
+        "requested_model": TEXT,
+        "status": {"enum": ["starting", "processing", "success", "error", "cancelled"]},
+        "error_code": {"enum": [*FAILURES, *CANCELLATIONS, None]},
+        "workflow_id": {"type": "null"},
+        "workflow_execution_id": {"type": "null"},
+        "execution_cost": _said({"type": "null"}, "Nothing has a price here."),
+        "run_time": _said(SECONDS, "Seconds since a worker took it, or that it took."),
+        "created_at": MOMENT,
+        "started_at": MOMENT_OR_NULL,
+        "completed_at": MOMENT_OR_NULL,
+        "expires_at": MOMENT_OR_NULL,
+        "output": OUTPUT,
+    }
+)
+
+EXECUTIONS = _object(
+    {
+        "executions": {"type": "array", "items": ref("Execution")},
+        "total_count": _said(COUNT, "How many there are, counted up to 10,000."),
+        "total_capped": _said({"type": "boolean"}, "There are more."),
+        "offset": COUNT,
+        "limit": COUNT,
+        "next_cursor": _said(TEXT_OR_NULL, "Where the next page goes on; null if there is none."),
     }
 )
 
@@ -236,13 +274,27 @@ ERROR = _object(
 
 FIXED: dict[str, Schema] = {
     "Created": _object(
-        {"status": {"const": "success"}, "message": TEXT, "predictionID": _said(ID, "The id to look at it with.")}
+        {
+            "status": {"const": "success"},
+            "message": TEXT,
+            "predictionID": _said(ID, "The id that it is known by."),
+            "urls": URLS,
+        }
     ),
+    "Deleted": _object({"status": {"const": "success"}, "message": TEXT, "predictionID": ID}),
+    "DryRun": DRY_RUN,
     "Prediction": PREDICTION,
     "Image": IMAGE,
     "Cancelled": _object(
-        {"status": {"enum": ["processing", "success", "error", "cancelled"]}, "message": TEXT, "predictionID": ID}
+        {
+            "status": {"enum": ["processing", "success", "error", "cancelled"]},
+            "canceling": CANCELING,
+            "message": TEXT,
+            "predictionID": ID,
+        }
     ),
+    "Executions": EXECUTIONS,
+    "Execution": EXECUTION,
     "Model": MODEL,
     "Error": ERROR,
     "FieldError": _object(

@@ -17,9 +17,7 @@ def banner(ready: Plan, key: str, *, shared: bool = False) -> str:
         rows.append(("shared", "`fluxfarm join-token` prints the line that makes another machine work for this farm"))
     if ready.stand_ins:
         served = ", ".join(ready.stand_ins)
-        notice = (
-            f"stand-in weights serve {served}: colours, places and rough shapes only; FLUXFARM_WEIGHTS names real ones"
-        )
+        notice = f"stand-in weights serve {served}: shapes, colours and places only; FLUXFARM_WEIGHTS names real ones"
         rows.append(("notice", notice))
     body = {"model": "flux-dev" if "flux-dev" in models else next(iter(models)), "input": {"prompt": PROMPT}}
     headers = [shlex.quote(f"X-API-Key: {key}"), "'Content-Type: application/json'"]

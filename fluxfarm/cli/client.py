@@ -23,26 +23,27 @@ class Client:
 
     def call(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """Ask the API; raises `ClickException` with its own words when it refuses or does not answer."""
-        return self._judged(self._ask(method, path, **arguments))
+        return self._judged(self.ask(method, path, **arguments))
 
     def _judged(self, response: requests.Response | None) -> requests.Response:
         if response is None:
             raise click.ClickException(f"No answer from {self.url}; is fluxfarm running?")
         if response.status_code >= requests.codes.bad_request:
-            raise click.ClickException(_words(response))
+            raise click.ClickException(refusal(response))
         return response
 
     def look(self, path: str) -> requests.Response:
         """Read what is already under way: an absence or a limit that passes within a minute ends nothing."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
-            response = self._ask("GET", path)
+            response = self.ask("GET", path)
             passing = response is None or response.status_code in PASSING
             if not passing or time.monotonic() > deadline:
                 return self._judged(response)
-            time.sleep(_pause(response))
+            time.sleep(retry_after(response))
 
-    def _ask(self, method: str, path: str, **arguments: Any) -> requests.Response | None:
+    def ask(self, method: str, path: str, **arguments: Any) -> requests.Response | None:
+        """The answer, whatever it says; None where there is none."""
         headers = {"X-API-Key": self.api_key}
         try:
             return requests.request(
@@ -64,12 +65,14 @@ def client() -> Client:
     return Client(url.rstrip("/"), key)
 
 
-def _pause(response: requests.Response | None) -> float:
+def retry_after(response: requests.Response | None) -> float:
+    """Seconds until the API wants to be asked again."""
     said = response.headers.get("Retry-After", "") if response is not None else ""
     return min(PATIENCE_SECONDS, int(said)) if said.isdecimal() else 1.0
 
 
-def _words(response: requests.Response) -> str:
+def refusal(response: requests.Response) -> str:
+    """Why the API refused, in its own words."""
     try:
         said = response.json()
         lines = [said["error"], *(f"  {each['field']}: {each['message']}" for each in said["details"])]

@@ -7,6 +7,7 @@ import click
 from sqlalchemy.exc import DBAPIError
 
 from fluxfarm.cli.backup import backup, restore
+from fluxfarm.cli.batch import batch
 from fluxfarm.cli.doctor import doctor
 from fluxfarm.cli.join import join_token
 from fluxfarm.cli.keys import keys
@@ -50,6 +51,7 @@ for command in (
     worker,
     join_token,
     predict,
+    batch,
     tenants,
     keys,
     audit,

@@ -1,20 +1,18 @@
 """`fluxfarm predict`: create a prediction, follow it, save its pictures."""
 
-import base64
 import json
-import mimetypes
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
-import requests
 from tqdm import tqdm
 
 from fluxfarm import inputs
 from fluxfarm.catalog import load_catalog
 from fluxfarm.cli.client import Client, client
+from fluxfarm.cli.transfer import picture_to_send, save_pictures
 from fluxfarm.settings import Settings
 
 POLL_SECONDS = 0.5
@@ -49,7 +47,7 @@ def predict(prompt: str, output: Path | None, model: str, *, as_json: bool, **se
     api = client()
     given = {name: value for name, value in sent.items() if value is not None}
     if "image" in given:
-        given["image"] = _picture(given["image"])
+        given["image"] = picture_to_send(given["image"])
     if output and "output_format" not in given and output.suffix.lower() in (".webp", ".jpg", ".jpeg", ".png"):
         given["output_format"] = output.suffix[1:].lower()
     created = api.call("POST", "/v1/prediction", json={"model": model, "input": {"prompt": prompt, **given}}).json()
@@ -58,19 +56,10 @@ def predict(prompt: str, output: Path | None, model: str, *, as_json: bool, **se
         click.echo(json.dumps(finished, indent=2))
     if finished["status"] != "success":
         raise click.ClickException(finished["error"] or f"The prediction ended as {finished['status']}.")
-    for path in _save(finished["images"], output, finished["id"]):
+    for path in save_pictures(finished["images"], output or Path(finished["id"][:8])):
         click.echo(path, err=as_json)
     for notice in finished["notices"]:
         click.echo(notice, err=True)
-
-
-def _picture(value: str) -> str:
-    """A file as a data URI; what names no file is left for the API to judge."""
-    path = Path(value)
-    if value.startswith(("http://", "https://", "data:")) or not path.is_file():
-        return value
-    media_type = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    return f"data:{media_type};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def _follow(api: Client, prediction: str) -> dict[str, Any]:
@@ -97,25 +86,3 @@ def _show(bar: Any, seen: dict[str, Any]) -> None:
     bar.n = max(0, at["image"] - 1) * at["steps"] + at["step"]
     waiting = seen["status"] == "starting"
     bar.set_description(f"queued at {queue.get('position')}" if waiting else at["stage"].replace("_", " "))
-
-
-def _save(images: list[dict[str, Any]], output: Path | None, prediction: str) -> list[Path]:
-    paths = []
-    for number, image in enumerate(images, 1):
-        data = _read(image["url"])
-        suffix = {"image/webp": ".webp", "image/jpeg": ".jpg", "image/png": ".png"}[image["content_type"]]
-        path = output or Path(f"{prediction[:8]}{suffix}")
-        if len(images) > 1:
-            path = path.with_stem(f"{path.stem}-{number}")
-        path.write_bytes(data)
-        paths.append(path)
-    return paths
-
-
-def _read(url: str) -> bytes:
-    if url.startswith("data:"):
-        return base64.b64decode(url.partition(",")[2])
-    response = requests.get(url, timeout=60)
-    if not response.ok:
-        raise click.ClickException(f"The picture could not be read: {response.status_code} from its link.")
-    return response.content

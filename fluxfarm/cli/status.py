@@ -36,12 +36,12 @@ def _machines(workers: Sequence[WorkerLine]) -> Iterator[str]:
         yield "no workers"
     for host, group in groupby(workers, key=lambda worker: worker.host):
         here = list(group)
-        yield f"machine {host}: {sum(worker.live for worker in here)} of {len(here)} workers live"
+        ready = sum(worker.live and not worker.loading for worker in here)
+        yield f"machine {host}: {ready} of {len(here)} workers live"
         for worker in here:
             heard = f"heard of {worker.silent_seconds:.0f} s ago" + ("" if worker.live else ", silent")
-            yield (
-                f"  {worker.device}  {worker.model}  process {worker.pid}, up {_duration(worker.up_seconds)}, {heard}"
-            )
+            at = "loading" if worker.loading else worker.device
+            yield f"  {at}  {worker.model}  process {worker.pid}, up {_duration(worker.up_seconds)}, {heard}"
 
 
 def _queues(queues: Sequence[QueueLine]) -> Iterator[str]:

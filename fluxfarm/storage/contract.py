@@ -39,6 +39,9 @@ class ObjectStore(Protocol):
         A `filename` makes browsers save the picture under that name.
         """
 
+    def tidy(self) -> None:
+        """Remove what writes that were cut off long ago left behind."""
+
     def probe(self) -> None:
         """Write, read back and delete a small object.
 

@@ -2,7 +2,9 @@
 
 import os
 import secrets
+import time
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from fluxfarm.errors import ObjectMissing, Unavailable
@@ -12,12 +14,17 @@ from fluxfarm.storage.keys import checked_key, checked_prefix
 ROUNDS = 10
 """How often a write starts again because a deletion pruned its directory meanwhile."""
 
+DRAFTS = ".drafts"
+DRAFT_SECONDS = 3600
+"""No write takes nearly as long."""
+
 
 class LocalStore(ObjectStore):
-    """A key is a path below `root`; names that start with a dot are writes under way, never objects."""
+    """A key is a path below `root`; what is being written is in a directory whose name no key can have."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._drafts = root / DRAFTS
 
     def put(self, key: str, data: bytes, media_type: str) -> None:  # noqa: ARG002 - the row keeps the media type
         path = self._root / checked_key(key)
@@ -44,27 +51,43 @@ class LocalStore(ObjectStore):
 
     def keys(self, prefix: str) -> Iterator[str]:
         directory = self._root / checked_prefix(prefix).rpartition("/")[0]
-        for parent, _, names in os.walk(directory, onerror=_raise_unless_gone):
+        for parent, directories, names in os.walk(directory, onerror=_raise_unless_gone):
             within = Path(parent).relative_to(self._root)
-            found = ((within / name).as_posix() for name in names if not name.startswith("."))
+            if within == Path():
+                directories[:] = [name for name in directories if name != DRAFTS]
+            found = ((within / name).as_posix() for name in names)
             yield from (key for key in found if key.startswith(prefix))
 
     def link(self, key: str, seconds: int, *, media_type: str, filename: str | None) -> None:
         """Nobody but the API itself can read these files."""
 
+    def tidy(self) -> None:
+        """Remove drafts of writes that were cut off."""
+        over = time.time() - DRAFT_SECONDS
+        try:
+            with os.scandir(self._drafts) as drafts:
+                for draft in drafts:
+                    if draft.stat().st_mtime < over:
+                        Path(draft).unlink(missing_ok=True)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _away("tidy", error) from None
+
     def _write(self, path: Path, data: bytes) -> None:
         named: list[Path] = []
-        for _ in range(ROUNDS):
+        for turn in range(1, ROUNDS + 1):
             try:
                 self._make_directory(path.parent, named)
-                _replace(path, data)
+                self._replace(path, data)
                 # Last, and the deepest first: where a journal keeps order, the first takes all the others with it.
                 for directory in (path.parent, *reversed(named)):
                     _sync(directory)
-            except FileNotFoundError:
-                continue
-            return
-        raise FileNotFoundError(2, "directories vanish while they are written to")
+            except (FileNotFoundError, FileExistsError):  # of a directory that went while it was looked at, or a file
+                if turn == ROUNDS:
+                    raise
+            else:
+                return
 
     def _make_directory(self, directory: Path, named: list[Path]) -> None:
         """Make it for its owner only; `named` gets the directories in which a new name must still be made durable."""
@@ -77,28 +100,30 @@ class LocalStore(ObjectStore):
         directory.mkdir(mode=0o700, exist_ok=True)
         named.append(directory.parent)
 
+    def _replace(self, path: Path, data: bytes) -> None:
+        self._drafts.mkdir(mode=0o700, exist_ok=True)
+        draft = self._drafts / secrets.token_hex(16)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, for its mode
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
+
     def _prune(self, directory: Path) -> None:
-        """Remove the directory and its parents as long as they are empty."""
+        """Remove the directory and its parents as long as they are empty; an empty store leaves no trace."""
         while directory != self._root:
             try:
                 directory.rmdir()
             except OSError:
                 return
             directory = directory.parent
-
-
-def _replace(path: Path, data: bytes) -> None:
-    draft = path.with_name(f".{secrets.token_hex(16)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor, for its mode
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
+        with suppress(OSError):
+            self._drafts.rmdir()
 
 
 def _sync(directory: Path) -> None:

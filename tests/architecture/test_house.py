@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from api.codes import ERRORS, FAILURES
+from api.codes import CANCELLATIONS, ERRORS, FAILURES
+from benchmarks import seeded_bugs
 from fluxfarm import errors
 from fluxfarm.cli.settings import page
 from fluxfarm.errors import FluxfarmError
@@ -23,6 +24,7 @@ OVERRIDES = {"handle_exit", "handle_error"}
 """Names that a library gives to what we override."""
 VAGUE = re.compile(r"utils?|helpers?|common|managers?|base|(handle|process)_.*")
 BROAD = {
+    "api/waiting.py": 1,
     "worker/drain.py": 1,
     "worker/finisher.py": 1,
     "worker/lease.py": 1,
@@ -110,13 +112,15 @@ def test_every_error_code_is_documented() -> None:
         code
         for path in files()
         for code in re.findall(
-            r'PredictionFailed\(\s*"([a-z_]+)"|_ending\(Status\.FAILED, "([a-z_]+)"', path.read_text()
+            r'PredictionFailed\(\s*"([a-z_]+)"|ending\(Status\.FAILED, "([a-z_]+)"', path.read_text()
         )
         for code in code
         if code
     }
     assert {code for code in codes | in_source if f"`{code}`" not in documented} == set()
-    assert {code for code in {*ERRORS, *FAILURES} if f'<a id="{code}"></a>`{code}`' not in documented} == set()
+    assert {
+        code for code in {*ERRORS, *FAILURES, *CANCELLATIONS} if f'<a id="{code}"></a>`{code}`' not in documented
+    } == set()
 
 
 @pytest.mark.parametrize("status", Status)
@@ -129,3 +133,12 @@ def test_the_tests_that_the_threat_model_names_exist() -> None:
     missing = [f"{path}::{name}" for path, name in named if f"def {name}(" not in (ROOT / path).read_text()]
     assert len(named) > 20
     assert missing == []
+
+
+def test_every_seeded_bug_still_applies_and_names_a_test() -> None:
+    stale = []
+    for bug in seeded_bugs.listed():
+        path, _, name = bug.test.partition("::")
+        if (ROOT / bug.file).read_text().count(bug.old) != 1 or f"def {name}" not in (ROOT / path).read_text():
+            stale.append(bug.name)
+    assert stale == []

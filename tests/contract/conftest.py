@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from fluxfarm import keys, lookup, tenants
+from fluxfarm.announce import Announcer
 from fluxfarm.database import Database
 from fluxfarm.keys import DEFAULT_SCOPES, IssuedKey
 from fluxfarm.local.postgres import PrivatePostgres
@@ -17,6 +18,7 @@ from fluxfarm.queue import redis_client
 from fluxfarm.settings import Settings
 from tests.api import Api, Client, Description, running, serving, until
 from tests.conftest import TABLES, apart
+from tests.contract.played import Telling
 
 PROXY = "127.0.0.9"
 """The one address whose X-Forwarded-* headers are believed."""
@@ -168,3 +170,17 @@ def stranger(api: Api, described: Description) -> Iterator[Client]:
     """A client without a key."""
     with Client(api.url, described) as unknown:
         yield unknown
+
+
+@pytest.fixture
+def announcer(settings: Settings) -> Iterator[Announcer]:
+    with Announcer(redis_client(settings)) as made:
+        yield made
+
+
+@pytest.fixture
+def telling(database: Database, farm: Settings, announcer: Announcer) -> Iterator[Telling]:
+    """A worker played by the test, of whose doings those who wait hear."""
+    told = Database(farm.require_database_url(), pool_size=1, tell=announcer.tell)
+    yield Telling(told, farm, announcer)
+    told.close()

@@ -7,9 +7,11 @@ import uuid
 from PIL import Image
 
 from fluxfarm import lifecycle
+from fluxfarm.announce import Announcer
 from fluxfarm.catalog import load_catalog
 from fluxfarm.database import Database
 from fluxfarm.lifecycle import Claimed
+from fluxfarm.moves import Moved, Word
 from fluxfarm.outcomes import Progress, StoredOutput
 from fluxfarm.settings import Settings
 from fluxfarm.status import Stage
@@ -49,6 +51,10 @@ class PlayedWorker:
         with self._database.session_scope() as session:
             lifecycle.renew(session, held, progress, 300)
 
+    def hand_back(self, held: Claimed) -> None:
+        with self._database.session_scope() as session:
+            lifecycle.hand_back(session, held)
+
     def succeed(self, held: Claimed, *pictures: bytes) -> list[str]:
         """Store the pictures and complete; returns their object keys."""
         outputs = [self._stored(held, place, data) for place, data in enumerate(pictures)]
@@ -78,3 +84,16 @@ class PlayedWorker:
             safety="unchecked",
             safety_score=None,
         )
+
+
+class Telling(PlayedWorker):
+    """Tells what it does, as a worker does."""
+
+    def __init__(self, database: Database, settings: Settings, announcer: Announcer) -> None:
+        super().__init__(database, settings)
+        self._announcer = announcer
+
+    def make_step(self, held: Claimed, step: int, *, steps: int) -> None:
+        """One that the row does not show yet."""
+        more = {"steps": steps, "pictures": 1, "seconds": step / 2}
+        self._announcer.tell([Moved(held.id, held.key_id, held.attempt, Word.PROGRESS, 1, step, more)])

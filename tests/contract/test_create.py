@@ -2,8 +2,10 @@
 
 import base64
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -13,8 +15,13 @@ from fluxfarm.storage import LocalStore
 from tests.api import Client
 from tests.contract.conftest import NewClient
 from tests.contract.played import picture
+from tests.processes import wait_until
 
 JSON = {"Content-Type": "application/json"}
+CUT_OFF = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE application_name = 'fluxfarm api' AND wait_event_type = 'Lock'
+"""
 ASKED = {"model": "flux-dev", "input": {"prompt": "a red circle"}}
 
 
@@ -39,7 +46,7 @@ def test_both_paths_create_without_a_redirect(client: Client, path: str) -> None
     response = client.post(ASKED, path)
     assert response.status_code == 200
     answer = response.json()
-    assert list(answer) == ["status", "message", "predictionID"]
+    assert list(answer) == ["status", "message", "predictionID", "urls"]
     assert client.look(answer["predictionID"])["model"] == "flux-dev"
 
 
@@ -221,6 +228,26 @@ def test_a_refused_create_keeps_no_picture(new_client: NewClient, farm: Settings
     assert set(store.keys("tenants/")) == before
 
 
+def test_a_picture_outlives_a_create_of_which_nobody_knows_whether_it_was_made(
+    client: Client, farm: Settings, database: Database
+) -> None:
+    """It is noted, so that maintenance finds out and deletes it then."""
+    uri = "data:image/png;base64," + base64.b64encode(picture(form="PNG")).decode()
+    store = LocalStore(farm.data_dir / "objects")
+    before = set(store.keys("tenants/"))
+    client.create("unserved")  # or the note of the key's first use would wait for the lock
+    with psycopg.connect(str(farm.database_url)) as holder, ThreadPoolExecutor(1) as pool:
+        holder.execute("SELECT 1 FROM api_keys FOR UPDATE")
+        creating = pool.submit(client.try_create, "unserved", image=uri)
+        with psycopg.connect(str(farm.database_url), autocommit=True) as looker:
+            wait_until(lambda: looker.execute(CUT_OFF).fetchall())
+        holder.rollback()
+    assert creating.result().status_code == 503
+    (key,) = set(store.keys("tenants/")) - before
+    with database.session_scope() as session:
+        assert key in session.scalars(text("SELECT object_key FROM sent_pictures")).all()
+
+
 @pytest.mark.parametrize("sent", ["soon", "1", "4m", "299", "-1h", "0h", "1w", "1h30m", "", "1e9s"])
 def test_nonsense_in_expires_after_is_refused(client: Client, sent: str) -> None:
     response = client.try_create(headers={"Expires-After": sent})
@@ -231,3 +258,23 @@ def test_nonsense_in_expires_after_is_refused(client: Client, sent: str) -> None
 @pytest.mark.parametrize("sent", ["300", "5m", "1h", "2 d", "999999999d"])
 def test_a_time_in_expires_after_is_taken(client: Client, sent: str) -> None:
     assert client.try_create(headers={"Expires-After": sent}).status_code == 200
+
+
+@pytest.mark.parametrize("sent", ["soon", "0", "0s", "25h", "86401", "2d", "-1s", "1.5h", ""])
+def test_nonsense_in_cancel_after_is_refused(client: Client, sent: str) -> None:
+    response = client.try_create(headers={"Cancel-After": sent, "Expires-After": "soon"})
+    assert response.status_code == 400
+    assert fields(response.json()) == ["Expires-After", "Cancel-After"]
+
+
+@pytest.mark.parametrize("sent", ["1", "90s", "5m", "24 h", "1d"])
+def test_a_time_in_cancel_after_is_taken(client: Client, sent: str) -> None:
+    assert client.try_create(headers={"Cancel-After": sent}).status_code == 200
+
+
+def test_what_waits_past_cancel_after_is_cancelled_and_says_why(client: Client) -> None:
+    prediction = client.create("unserved", headers={"Cancel-After": "1s"})
+    assert client.look(prediction)["cancel_at"] is not None
+    ended = client.wait(prediction)
+    assert (ended["status"], ended["error_code"]) == ("cancelled", "cancel_after")
+    assert "Cancel-After" in ended["error"]

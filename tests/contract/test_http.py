@@ -25,7 +25,7 @@ PREDICTION = "/v1/prediction/00000000-0000-0000-0000-000000000000"
 def raw(api: Api, sent: bytes) -> tuple[int, dict[str, str], bytes]:
     """Send bytes, and read the first answer."""
     received = b""
-    with socket.create_connection(("127.0.0.1", api.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", api.port), timeout=30) as connection:
         with contextlib.suppress(OSError):  # it may hang up on what is too long
             connection.sendall(sent)
             connection.shutdown(socket.SHUT_WR)
@@ -120,8 +120,9 @@ def test_any_other_request_id_is_replaced(stranger: Client, sent: str) -> None:
     [
         ("/v1/prediction", {"POST"}),
         ("/v1/prediction/", {"POST"}),
-        (PREDICTION, {"GET", "HEAD"}),
+        (PREDICTION, {"GET", "HEAD", "PUT", "DELETE"}),
         (PREDICTION + "/cancel", {"POST"}),
+        ("/v1/executions", {"GET", "HEAD"}),
         ("/v1/models", {"GET", "HEAD"}),
         ("/v1/model", {"GET", "HEAD"}),
         ("/files/00000000-0000-0000-0000-000000000000/0.webp", {"GET", "HEAD"}),

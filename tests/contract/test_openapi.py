@@ -10,9 +10,9 @@ from flask import Flask
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from api import errors as api_errors
-from api.codes import ERRORS, FAILURES
+from api.codes import CANCELLATIONS, ERRORS, FAILURES
 from api.docs import docs
-from api.doors import eachlabs
+from api.doors import eachlabs, eachlabs_events
 from api.files import files
 from api.front import front
 from api.health import health
@@ -34,7 +34,7 @@ def test_the_document_is_valid(described: Description) -> None:
 
 def test_each_route_is_described_and_each_description_has_a_route(described: Description) -> None:
     app = Flask("api", static_folder=None)
-    for blueprint in (eachlabs.door, files, health, docs, front):
+    for blueprint in (eachlabs.door, eachlabs_events.events, files, health, docs, front):
         app.register_blueprint(blueprint)
     there = {
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
@@ -80,7 +80,7 @@ def test_the_page_shows_every_call_model_and_code(stranger: Client, described: D
     shown = _text(page)
     for path in described.document["paths"]:
         assert path in shown
-    for code in (*ERRORS, *FAILURES):
+    for code in (*ERRORS, *FAILURES, *CANCELLATIONS):
         assert code in shown
     for name, field in described.document["components"]["schemas"]["flux-dev.input"]["properties"].items():
         assert name in shown

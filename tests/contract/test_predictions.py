@@ -13,7 +13,7 @@ from PIL import Image
 
 from fluxfarm.database import Database
 from fluxfarm.settings import Settings
-from tests.api import Client
+from tests.api import Client, until
 from tests.contract.conftest import NewClient
 from tests.contract.played import PlayedWorker, picture
 
@@ -36,13 +36,14 @@ def data_uri(color: str) -> str:
 
 
 def test_one_that_waits(client: Client) -> None:
-    first, second = (client.create("unserved", num_inference_steps=28, num_outputs=4) for _ in range(2))
+    _, second = (client.create("unserved", num_inference_steps=28, num_outputs=4) for _ in range(2))
+    # The queue is looked at once a second.
+    until(lambda: client.look(second)["queue"]["position"] == 2, lambda: str(client.look(second)["queue"]))
     response = client.get(f"/v1/prediction/{second}")
     found = response.json()
     assert found["id"] == second
     assert found["status"] == "starting"
-    assert found["queue"]["position"] == 2
-    assert found["queue"]["eta_seconds"] > client.look(first)["queue"]["eta_seconds"] > 0
+    assert found["queue"] == {"position": 2, "eta_seconds": None, "waiting_for": "worker"}
     assert 1 <= int(response.headers["Retry-After"]) <= 30
     assert found["output"] is None
     assert found["images"] == []
@@ -50,10 +51,11 @@ def test_one_that_waits(client: Client) -> None:
     assert found["error"] is found["error_code"] is found["started_at"] is found["expires_at"] is None
     assert found["progress"] == {"step": 0, "steps": 28, "image": 0, "images": 4, "stage": "starting"}
     assert found["metrics"]["predict_time"] == 0
-    assert found["urls"] == {name: f"{client.url}/v1/prediction/{second}{rest}" for name, rest in URLS.items()}
+    links = {name: link.partition("?")[0] for name, link in found["urls"].items()}
+    assert links == {name: f"{client.url}/v1/prediction/{second}{rest}" for name, rest in URLS.items()}
 
 
-URLS = {"get": "", "cancel": "/cancel"}
+URLS = {"get": "", "cancel": "/cancel", "events": "/events"}
 
 
 def test_one_that_is_rendered(client: Client, played: PlayedWorker) -> None:
@@ -154,6 +156,7 @@ def test_one_that_its_owner_cancelled_while_it_waited(client: Client) -> None:
     answer = client.ask("POST", f"/v1/prediction/{prediction}/cancel").json()
     assert answer == {
         "status": "cancelled",
+        "canceling": False,
         "message": "Prediction canceled successfully",
         "predictionID": prediction,
     }
@@ -166,7 +169,7 @@ def test_one_that_its_owner_wishes_to_end_while_it_is_rendered(client: Client, p
     prediction = client.create("unserved")
     held = played.claim()
     answer = client.ask("POST", f"/v1/prediction/{prediction}/cancel").json()
-    assert answer["status"] == "processing"
+    assert (answer["status"], answer["canceling"]) == ("processing", True)
     assert client.look(prediction)["canceling"] is True
     played.succeed(held, picture())
     assert client.ask("POST", f"/v1/prediction/{prediction}/cancel").json()["status"] == "success"

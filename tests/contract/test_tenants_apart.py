@@ -11,6 +11,8 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 KEYED = {
     ("get", "/v1/prediction/{prediction}"),
     ("post", "/v1/prediction/{prediction}/cancel"),
+    ("delete", "/v1/prediction/{prediction}"),
+    ("get", "/v1/prediction/{prediction}/events"),
 }
 OPEN = {
     ("get", "/"),
@@ -22,12 +24,20 @@ OPEN = {
     ("get", "/v1/models"),
     ("get", "/files/{prediction}/{name}"),  # by signature alone
 }
-CREATES = {("post", "/v1/prediction"), ("post", "/v1/prediction/")}
+LISTS = {("get", "/v1/executions"), ("get", "/v1/events")}
+"""Each tenant's, or key's, own: see `test_executions.py` and `test_events.py`."""
+CREATES = {
+    ("post", "/v1/prediction"),
+    ("post", "/v1/prediction/"),
+    ("post", "/v1/prediction/run"),
+    ("put", "/v1/prediction/{prediction}"),
+}
+"""Another's id is no one's here, and may be taken: see `test_retries.py`."""
 
 
 def test_the_matrix_holds_every_endpoint(client: Client) -> None:
     paths = client.described.document["paths"]
-    assert {(method, path) for path, methods in paths.items() for method in methods} == KEYED | OPEN | CREATES
+    assert {(method, path) for path, methods in paths.items() for method in methods} == KEYED | OPEN | LISTS | CREATES
 
 
 @pytest.mark.parametrize(("method", "path"), sorted(KEYED))

@@ -7,10 +7,11 @@ import psycopg
 import pytest
 
 from fluxfarm.keys import IssuedKey
-from fluxfarm.queue import TokenQueue, queue_name, redis_client
+from fluxfarm.queue import queue_name, redis_client
 from fluxfarm.settings import Settings
 from tests.api import Api, Client, Description
 from tests.contract.conftest import NewClient
+from tests.farm import tokens_waiting
 from tests.processes import wait_until
 
 WAITS = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'fluxfarm api' AND wait_event_type = 'Lock'"
@@ -18,16 +19,15 @@ SLUG = "unserved"
 """Nobody works for this model, so what is in its queue is what the API put there."""
 
 
-@pytest.fixture
-def tokens(farm: Settings) -> TokenQueue:
+@pytest.fixture(autouse=True)
+def empty_queue(farm: Settings) -> None:
     client = redis_client(farm)
     client.delete(queue_name(SLUG))
     client.close()
-    return TokenQueue(farm)
 
 
 def test_no_token_is_put_before_the_row_is_there(
-    api: Api, described: Description, new_key: Callable[..., IssuedKey], farm: Settings, tokens: TokenQueue
+    api: Api, described: Description, new_key: Callable[..., IssuedKey], farm: Settings
 ) -> None:
     key = new_key()
     url = str(farm.database_url)
@@ -40,14 +40,14 @@ def test_no_token_is_put_before_the_row_is_there(
         creating = threading.Thread(target=client.create, args=(SLUG,))
         creating.start()
         wait_until(lambda: looker.execute(WAITS).fetchall())
-        assert tokens.waiting(SLUG) == 0
+        assert tokens_waiting(farm, SLUG) == 0
         holder.rollback()
         creating.join()
-    assert tokens.waiting(SLUG) == 1
+    assert tokens_waiting(farm, SLUG) == 1
 
 
-def test_no_token_is_put_for_what_was_refused(new_client: NewClient, tokens: TokenQueue) -> None:
+def test_no_token_is_put_for_what_was_refused(new_client: NewClient, farm: Settings) -> None:
     client = new_client(max_active=1)
     client.create(SLUG)
     assert client.try_create(SLUG).status_code == 429
-    assert tokens.waiting(SLUG) == 1
+    assert tokens_waiting(farm, SLUG) == 1

@@ -4,7 +4,13 @@ import io
 
 from PIL import Image
 
+from fluxfarm import catalog
 from tests.crash.conftest import Farm
+
+CHECKER = catalog.BUILT_IN.parent / "weights" / "tiny-safety"
+NORMAL = "a large red circle in the center on a blue background"
+FORBIDDEN = "large white skull on black"
+"""Of these seeds the small Flux draws its motif well; of one prompt in two it does not."""
 
 
 def test_a_worker_of_stand_in_weights_draws_what_was_asked_for(farm: Farm) -> None:
@@ -19,4 +25,19 @@ def test_a_worker_of_stand_in_weights_draws_what_was_asked_for(farm: Farm) -> No
     assert {picture.info["Seed"] for picture in pictures} == {"5", "6"}
     width, height = pictures[0].size
     assert abs(width / height - 16 / 9) < 0.2
+    worker.end()
+
+
+def test_the_safety_checker_withholds_what_the_small_flux_drew_of_its_motif_and_nothing_else(farm: Farm) -> None:
+    worker = farm.processes.worker(
+        "flux-dev", step_limit_seconds="60", dtype="float32", safety_checker=str(CHECKER), enlarge_stand_ins="false"
+    )
+    asked = {"num_inference_steps": 20, "num_outputs": 4, "seed": 4}
+    normal, forbidden = (farm.create("flux-dev", prompt, **asked) for prompt in (NORMAL, FORBIDDEN))
+    worker.wait_for("worker ready", seconds=90)
+    farm.wait_for(normal, "succeeded")
+    farm.assert_ended_once(normal, pictures=4)
+    farm.wait_for(forbidden, "failed")
+    assert farm.row(forbidden).error_code == "content_blocked"
+    assert farm.outputs(forbidden) == farm.stored(forbidden) == set()
     worker.end()

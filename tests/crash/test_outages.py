@@ -12,6 +12,7 @@ from sqlalchemy import make_url
 from fluxfarm.local.valkey import PrivateValkey
 from fluxfarm.storage import LocalStore
 from tests.crash.conftest import Farm
+from tests.farm import tokens_waiting
 from tests.processes import Proxy, wait_until
 from tests.servers import rclone_s3
 
@@ -116,7 +117,7 @@ def test_a_store_that_stays_away_gets_predictions_handed_back_and_none_claimed(f
     begun = len(farm.events("waits-0")) + len(farm.events("waits-1"))
     third = farm.create(slug, "fast third")
     farm.tokens.put(slug)
-    wait_until(lambda: farm.tokens.waiting(slug) == 0)
+    wait_until(lambda: tokens_waiting(farm.settings, slug) == 0)
     assert farm.row(third).attempt == 0
     assert len(farm.events("waits-0")) + len(farm.events("waits-1")) == begun
     own_store.bring_back()

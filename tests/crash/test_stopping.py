@@ -10,6 +10,7 @@ import pytest
 
 from fluxfarm.queue import TokenQueue
 from tests.crash.conftest import Farm
+from tests.farm import tokens_waiting
 from tests.processes import Process, wait_until
 
 STOP_SECONDS = 1.5
@@ -44,9 +45,9 @@ def begun_by_idle_look(farm: Farm, slug: str, name: str) -> tuple[Process, uuid.
     worker = farm.ready_worker(slug, redis_url=redis_url)
     prediction = farm.create(slug, f"slow {name}")
     farm.wait_for_event(name, "picture 0")
-    tokens = TokenQueue(dataclasses.replace(farm.settings, redis_url=redis_url))
-    assert tokens.put(slug)
-    wait_until(lambda: tokens.waiting(slug) == 0)
+    settings = dataclasses.replace(farm.settings, redis_url=redis_url)
+    assert TokenQueue(settings).put(slug)
+    wait_until(lambda: tokens_waiting(settings, slug) == 0)
     return worker, prediction
 
 

@@ -19,7 +19,7 @@ LEASE_SECONDS = 60
 CODE = f"""
 import os, time, uuid
 from datetime import UTC, datetime
-from fluxfarm import lifecycle
+from fluxfarm import lifecycle, sweeps
 from fluxfarm.catalog import load_catalog
 from fluxfarm.database import Database
 from fluxfarm.outcomes import Progress
@@ -35,7 +35,7 @@ with database.session_scope() as session:
 with database.session_scope() as session:
     lifecycle.renew(session, held, Progress(), {LEASE_SECONDS})
 with database.session_scope() as session:
-    lifecycle.expire(session, max_attempts=3)
+    sweeps.expire(session, max_attempts=3)
 print(time.time(), datetime.now(UTC).timestamp())
 """
 NOW = text("SELECT extract(epoch FROM clock_timestamp())::float")

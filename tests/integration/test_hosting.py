@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from fluxfarm import audit, keys, lifecycle, lookup, tenants, upkeep
+from fluxfarm import audit, keys, lifecycle, line, lookup, tenants, upkeep
 from fluxfarm.admission import Rules
 from fluxfarm.catalog import Model
 from fluxfarm.database import Database
@@ -182,9 +182,10 @@ def test_low_priority_starts_only_while_nothing_normal_waits(
     normal = [create(database, hasty, flux_dev) for _ in range(2)]
     with database.session_scope() as session:
         view = lookup.prediction(session, low[0], patient.tenant_id)
-    assert view
-    assert view.place
-    assert view.place.position == 3
+        waits = view.waits if view else None
+        assert waits
+        queue = line.look(session, waits.model, waits.version, lease_seconds=30)
+    assert queue.place(waits.rank, 0).position == 3
     order = [held.id for _ in range(5) if (held := claim(database, flux_dev))]
     assert order == [*normal, *low]
 

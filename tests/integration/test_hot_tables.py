@@ -1,13 +1,14 @@
 """What ended leaves the queue's indexes, so that a claim is as cheap beside a long history as beside none."""
 
+import re
 import uuid
 from collections.abc import Callable
 
 import psycopg
 import pytest
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
-from fluxfarm import lifecycle
+from fluxfarm import lifecycle, retries, sent_pictures, sweeps, upkeep
 from fluxfarm.catalog import Model
 from fluxfarm.database import Database
 from fluxfarm.keys import Caller
@@ -41,6 +42,61 @@ def test_what_ended_is_in_no_index_of_the_queue(
         connection.execute("VACUUM ANALYZE predictions, leases")
         entries = {name: connection.execute(ENTRIES, [name]).fetchone() for name in (*OF_THE_QUEUE, "leases")}
     assert entries == {**dict.fromkeys(OF_THE_QUEUE, (10,)), "leases": (0,)}
+
+
+MANY = (
+    """INSERT INTO predictions (
+        id, tenant_id, key_id, model, version, start_tag, cost, retention_seconds, request_id, fair_owner,
+        cancel_at, expires_at
+    ) SELECT gen_random_uuid(), :tenant_id, :key_id, 'm', '1', n, 1, 1, '', '', now() + interval '1 d',
+        now() + interval '1 d' FROM generate_series(1, 5000) AS n""",
+    """INSERT INTO remembered (tenant_id, kind, name, prediction_id)
+    SELECT :tenant_id, 'create', n::text, gen_random_uuid() FROM generate_series(1, 5000) AS n""",
+    """INSERT INTO sent_pictures (object_key, prediction_id)
+    SELECT n::text, gen_random_uuid() FROM generate_series(1, 5000) AS n""",
+    "ANALYZE predictions, remembered, sent_pictures",
+)
+
+
+def explained(database: Database, caller: Caller, statement: TextClause, **parameters: object) -> str:
+    """How it would be run where much waits and nothing is due."""
+    with database.engine.connect() as connection:
+        for each in MANY:
+            connection.execute(text(each), {"tenant_id": caller.tenant_id, "key_id": caller.key_id})
+        return "\n".join(connection.scalars(text(f"EXPLAIN {statement.text}"), parameters))
+
+
+END = {"status": "failed", "error_code": "x", "error_message": "x", "notices": []}
+
+
+@pytest.mark.parametrize(
+    ("statement", "parameters", "index", "condition"),
+    [
+        (retries.FORGET_OLD, {}, "remembered_at", "at <"),
+        (sweeps.END_PAST_DEADLINE, END, "predictions_deadline", "cancel_at <="),
+        (sweeps.MARK_PAST_DEADLINE, {}, "predictions_deadline", "cancel_at <="),
+        (sweeps.END_OVERDUE, {**END, "seconds": 60}, "predictions_queued_age", "created_at <"),
+        (upkeep.EXPIRED, {}, "predictions_expiry", "expires_at <="),
+        (sent_pictures.SETTLED, {"seconds": 60}, "sent_pictures_noted_at", "noted_at <"),
+    ],
+)
+def test_what_is_due_is_found_by_an_index(
+    database: Database,
+    caller: Caller,
+    statement: TextClause,
+    parameters: dict[str, object],
+    index: str,
+    condition: str,
+) -> None:
+    """Else each round of maintenance looked at all that is not due as well."""
+    plan = explained(database, caller, statement, batch=100, **parameters)
+    assert re.search(rf"{index}\b.*\n\s+Index Cond: \(+(\w+\.)?{condition}", plan), plan
+
+
+def test_a_claim_goes_by_the_queue(database: Database, caller: Caller) -> None:
+    asked = {"model": "m", "version": "1", "worker_id": uuid.uuid4(), "lease_seconds": 30, "may_fetch": False}
+    plan = explained(database, caller, lifecycle.CLAIM, **asked)
+    assert re.search(r"LockRows.*\n\s+->  Index Scan using predictions_queue on predictions p", plan), plan
 
 
 def test_a_renewal_touches_no_index(database: Database, caller: Caller, flux_dev: Model) -> None:

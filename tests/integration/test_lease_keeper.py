@@ -1,14 +1,18 @@
 """A lease is renewed only while its prediction advances: a living thread beside a hung device proves nothing."""
 
+import threading
 import uuid
 from typing import Any
 
 from sqlalchemy import text
 
 from fluxfarm import lifecycle
+from fluxfarm.announce import CANCELS, Announcer, Doorbell
 from fluxfarm.catalog import Model
 from fluxfarm.database import Database
 from fluxfarm.keys import Caller
+from fluxfarm.queue import redis_client
+from fluxfarm.settings import Settings
 from fluxfarm.upkeep import WorkerIdentity
 from tests.farm import create
 from tests.processes import wait_until
@@ -69,3 +73,24 @@ def test_a_wish_to_cancel_and_a_loss_come_back_with_a_renewal(
     keeper._beat()
     assert (cancelled.stop, lost.stop) == (StopReason.CANCELLED, StopReason.LOST)
     assert keeper.held == (cancelled,)
+
+
+def test_a_wish_to_cancel_is_heard_at_once(
+    database: Database, settings: Settings, caller: Caller, flux_dev: Model
+) -> None:
+    create(database, caller, flux_dev)
+    keeper = new_keeper(database, flux_dev)
+    keeper._beat_seconds = MUCH_TIME
+    job = hold(database, flux_dev, keeper, fetch=MUCH_TIME)
+    cancels = Doorbell(redis_client(settings), CANCELS)
+    threading.Thread(target=cancels.listen, args=(keeper.hear, lambda: None), daemon=True).start()
+    wait_until(lambda: cancels.heard)
+    before = expiry(database, job)
+    with Announcer(redis_client(settings)) as announcer, keeper:
+        # Its first beat is over, and the next is far.
+        wait_until(lambda: expiry(database, job) > before)
+        telling = Database(settings.require_database_url(), tell=announcer.tell)
+        with telling.session_scope() as session:
+            lifecycle.cancel(session, job.claimed.id, caller.tenant_id)
+        wait_until(lambda: job.stop is StopReason.CANCELLED)
+    telling.close()

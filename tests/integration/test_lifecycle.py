@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from fluxfarm import admission, lifecycle, lookup
+from fluxfarm import admission, lifecycle, lookup, sweeps
 from fluxfarm.admission import Rules
 from fluxfarm.catalog import Model
 from fluxfarm.database import Database
@@ -201,7 +201,7 @@ class Lifecycle(RuleBasedStateMachine):
 
     def expire(self) -> None:
         over = [each for each in self.all.values() if each.lease_over]
-        assert self.call(lifecycle.expire, max_attempts=MAX_ATTEMPTS) == len(over)
+        assert self.call(sweeps.expire, max_attempts=MAX_ATTEMPTS) == len(over)
         for each in over:
             if each.cancel_requested:
                 each.move(Status.CANCELLED)
@@ -220,7 +220,7 @@ class Lifecycle(RuleBasedStateMachine):
         self.sql(f"UPDATE predictions SET created_at = {older} WHERE id = :id RETURNING 1", id=wanted.id)
         if sweep:
             late = [each for each in self.all.values() if each.overdue and each.status is Status.QUEUED]
-            assert self.call(lifecycle.fail_overdue, max_queue_seconds=3600) == len(late)
+            assert self.call(sweeps.fail_overdue, max_queue_seconds=3600) == len(late)
             for each in late:
                 each.move(Status.FAILED)
 
@@ -229,7 +229,7 @@ class Lifecycle(RuleBasedStateMachine):
     def a_model_is_withdrawn(self, data: st.DataObject) -> None:
         served = data.draw(st.sampled_from([sorted(self.models), sorted(self.models)[:1]]))
         gone = [each for each in self.all.values() if each.status is Status.QUEUED and each.model not in served]
-        assert self.call(lifecycle.fail_withdrawn, models=served) == len(gone)
+        assert self.call(sweeps.fail_withdrawn, models=served) == len(gone)
         for each in gone:
             each.move(Status.FAILED)
 
@@ -320,7 +320,7 @@ def test_a_stale_claim_can_write_nothing_while_another_holds(
         stale = lifecycle.claim(session, **who, lease_seconds=0)
         assert stale
     with database.session_scope() as session:
-        assert lifecycle.expire(session, max_attempts=3) == 1
+        assert sweeps.expire(session, max_attempts=3) == 1
         held = lifecycle.claim(session, **who, lease_seconds=60)
         assert held
     assert (stale.id, stale.attempt, held.attempt) == (held.id, 1, 2)

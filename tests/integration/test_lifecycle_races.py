@@ -9,7 +9,7 @@ from contextlib import suppress
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from fluxfarm import lifecycle, lookup
+from fluxfarm import lifecycle, lookup, sweeps
 from fluxfarm.catalog import Model
 from fluxfarm.database import Database
 from fluxfarm.errors import ConcurrencyLimited, LeaseLost
@@ -100,7 +100,7 @@ def test_keys_are_locked_by_id_and_before_their_tenants(
 
     def end_all() -> None:
         with database.session_scope() as session:
-            assert lifecycle.fail_withdrawn(session, models=["another"]) == len(callers)
+            assert sweeps.fail_withdrawn(session, models=["another"]) == len(callers)
 
     ending = threading.Thread(target=end_all)
     with database.session_scope() as session:
@@ -141,9 +141,9 @@ class Storm:
     def sweep(self) -> None:
         while not self.over.is_set():
             with self.database.session_scope() as session:
-                lifecycle.expire(session, max_attempts=2)
+                sweeps.expire(session, max_attempts=2)
             with self.database.session_scope() as session:
-                lifecycle.fail_overdue(session, max_queue_seconds=0.05)
+                sweeps.fail_overdue(session, max_queue_seconds=0.05)
 
     def cancel(self) -> None:
         while not self.over.is_set():

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url, text
 
-from fluxfarm import lifecycle, lookup, upkeep
+from fluxfarm import lifecycle, lookup, sent_pictures, sweeps, upkeep
 from fluxfarm.catalog import Catalog, Model
 from fluxfarm.database import Database
 from fluxfarm.errors import Unavailable
@@ -19,14 +19,15 @@ from fluxfarm.lifecycle import Claimed
 from fluxfarm.outcomes import Progress
 from fluxfarm.queue import TokenQueue
 from fluxfarm.settings import Settings
-from fluxfarm.storage import LocalStore, object_key
+from fluxfarm.storage import LocalStore, input_key, object_key
 from fluxfarm.upkeep import WorkerIdentity
-from tests.farm import create
+from tests.farm import create, tokens_waiting
 from tests.integration.test_lifecycle import output
 from tests.processes import Proxy, wait_until
 from worker.maintenance import Maintenance, Stopping, loop
 
 Make = Callable[..., Maintenance]
+EXPIRED = "UPDATE predictions SET expires_at = clock_timestamp(), created_at = created_at - interval '1 h'"
 
 pytestmark = pytest.mark.usefixtures("clean_redis")
 
@@ -106,6 +107,32 @@ def test_a_lease_that_ran_out_goes_back_and_one_that_did_not_stays(
     assert (row(database, kept).status, row(database, kept).lost) == ("processing", 0)
 
 
+def test_a_picture_whose_create_died_goes_and_one_whose_prediction_is_there_stays(
+    database: Database, caller: Caller, flux_dev: Model, maintenance: Make, store: LocalStore
+) -> None:
+    there = create(database, caller, flux_dev)
+    kept, orphaned, young = (input_key(caller.tenant_id, name, "png") for name in ("kept", "orphaned", "young"))
+    for key, prediction in ((kept, there), (orphaned, uuid.uuid4()), (young, uuid.uuid4())):
+        with database.session_scope() as session:
+            sent_pictures.note(session, key, prediction)
+        store.put(key, b"picture", "image/png")
+    change(
+        database,
+        "UPDATE sent_pictures SET noted_at = noted_at - :age * interval '1 s' WHERE object_key <> :young",
+        age=sent_pictures.GRACE_SECONDS,
+        young=young,
+    )
+    change(
+        database,
+        "UPDATE prediction_inputs SET plan = jsonb_set(plan, '{image_key}', to_jsonb(cast(:key AS text)))",
+        key=kept,
+    )
+    maintenance().round()
+    assert set(store.keys("tenants/")) == {kept, young}
+    with database.session_scope() as session:
+        assert session.scalars(text("SELECT object_key FROM sent_pictures")).all() == [young]
+
+
 def test_what_waited_too_long_and_what_nobody_serves_fails(
     database: Database, caller: Caller, flux_dev: Model, maintenance: Make
 ) -> None:
@@ -123,7 +150,7 @@ def test_what_waited_too_long_and_what_nobody_serves_fails(
 def test_more_than_a_batch_is_ended_in_one_round(
     database: Database, caller: Caller, flux_dev: Model, maintenance: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lifecycle, "BATCH", 3)
+    monkeypatch.setattr(sweeps, "BATCH", 3)
     late = [create(database, caller, flux_dev) for _ in range(7)]
     change(database, "UPDATE predictions SET created_at = created_at - interval '2 h'")
     maintenance(max_queue_seconds=3600).round()
@@ -133,22 +160,22 @@ def test_more_than_a_batch_is_ended_in_one_round(
 def test_tokens_are_topped_up_to_what_live_workers_can_take(
     database: Database, settings: Settings, caller: Caller, flux_dev: Model, maintenance: Make
 ) -> None:
-    tokens, sweeper = TokenQueue(settings), maintenance()
+    sweeper = maintenance()
     for _ in range(3):
         create(database, caller, flux_dev)
     sweeper.round()
-    assert tokens.waiting(flux_dev.slug) == 0, "nobody would take them"
+    assert tokens_waiting(settings, flux_dev.slug) == 0, "nobody would take them"
     live_worker(database, flux_dev)
     gone = live_worker(database, flux_dev)
     sweeper.round()
     sweeper.round()
-    assert tokens.waiting(flux_dev.slug) == 2
+    assert tokens_waiting(settings, flux_dev.slug) == 2
     with database.session_scope() as session:
         upkeep.sign_off(session, gone.id)
     for _ in range(3):
         live_worker(database, flux_dev)
     sweeper.round()
-    assert tokens.waiting(flux_dev.slug) == 3
+    assert tokens_waiting(settings, flux_dev.slug) == 3
 
 
 def test_an_outage_of_the_database_costs_no_attempt(
@@ -199,7 +226,7 @@ def test_retention_deletes_the_row_and_every_object_of_it(
         with database.session_scope() as session:
             made = dataclasses.replace(output(), object_key=key)
             lifecycle.complete(session, held, [made], device_microseconds=1)
-    change(database, "UPDATE predictions SET expires_at = clock_timestamp() WHERE id = :id", id=expired)
+    change(database, EXPIRED + " WHERE id = :id", id=expired)
     with database.session_scope() as session:
         tag = session.execute(text("SELECT start_tag FROM predictions WHERE id = :id"), {"id": expired}).scalar_one()
     maintenance().round()
@@ -216,7 +243,7 @@ def test_a_store_that_is_away_keeps_rows_and_holds_up_nothing_else(
     expired = create(database, caller, flux_dev)
     with database.session_scope() as session:
         lifecycle.cancel(session, expired, caller.tenant_id)
-    change(database, "UPDATE predictions SET expires_at = clock_timestamp()")
+    change(database, EXPIRED)
     link = tmp_path / "objects"
     link.symlink_to(link)
     sweeper, lost = maintenance(), create(database, caller, flux_dev)
@@ -249,7 +276,7 @@ def test_pictures_that_took_no_steps_measure_nothing_and_stop_nothing(
     with database.session_scope() as session:
         untouched = dataclasses.replace(output(), steps=0)
         lifecycle.complete(session, held, [untouched], device_microseconds=1000)
-    change(database, "UPDATE predictions SET expires_at = clock_timestamp() WHERE id = :id", id=held.id)
+    change(database, EXPIRED + " WHERE id = :id", id=held.id)
     maintenance().round()
     with database.session_scope() as session:
         assert session.execute(text("SELECT count(*) FROM predictions")).scalar_one() == 0

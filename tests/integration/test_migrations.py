@@ -107,9 +107,31 @@ def test_the_head_file_names_the_newest_migration(empty: str) -> None:
     assert ScriptDirectory.from_config(alembic_config(empty)).get_heads() == [schema.head()]
 
 
+def test_a_running_farm_is_not_blocked_by_an_index_that_is_built(empty: str, tmp_path: Path) -> None:
+    """A transaction that wrote is open meanwhile, so that the index cannot be done: others may write all the same."""
+    config = alembic_config(empty)
+    command.upgrade(config, "0006")
+    plain = empty.replace("+psycopg", "")
+    building = "SELECT count(*) FROM pg_stat_activity WHERE query ILIKE 'CREATE INDEX%' AND wait_event_type = 'Lock'"
+    blocking = "SELECT count(*) FROM pg_locks WHERE relation = 'predictions'::regclass AND mode = 'ShareLock'"
+    write = "UPDATE predictions SET held = false"
+    with Processes(tmp_path, {"FLUXFARM_DATABASE_URL": empty}) as processes:
+        with psycopg.connect(plain) as writer, psycopg.connect(plain, autocommit=True) as another:
+            writer.execute(write.encode())
+            migrating = processes.start("fluxfarm.cli", "migrate")
+            wait_until(lambda: (another.execute(building).fetchone() or [0])[0])
+            assert another.execute(blocking).fetchone() == (0,)
+            another.execute(write.encode())
+        assert migrating.ended() == 0, migrating.log.read_text()
+    assert current(empty) == schema.head()
+
+
 def test_two_upgrades_at_once_do_no_harm(empty: str, tmp_path: Path) -> None:
-    waiting = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
-    engine = create_engine(empty)
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+    )
+    engine = create_engine(empty, isolation_level="AUTOCOMMIT")
     with Processes(tmp_path, {"FLUXFARM_DATABASE_URL": empty}) as processes, engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})
         both = [processes.start("fluxfarm.cli", "migrate") for _ in range(2)]

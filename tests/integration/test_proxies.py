@@ -197,8 +197,10 @@ def test_the_api_hears_from_the_proxy_who_calls_and_never_from_the_caller(proxy:
     assert heard["x-api-key"] == KEY
 
 
-def test_events_arrive_one_by_one(proxy: Proxy) -> None:
-    with proxy.client.get(f"{proxy.url}/v1/prediction/7/events", stream=True, timeout=5) as answer:
+@pytest.mark.parametrize("path", ["/v1/prediction/7/events", "/v1/events"])
+def test_events_arrive_one_by_one(proxy: Proxy, path: str) -> None:
+    proxy.upstream.rest_wanted.clear()
+    with proxy.client.get(proxy.url + path, stream=True, timeout=5) as answer:
         chunks = answer.iter_content(chunk_size=None)
         assert next(chunks) == b"first"
         proxy.upstream.rest_wanted.set()

@@ -10,14 +10,15 @@ import pytest
 
 from fluxfarm.queue import PUBLISH_SECONDS, TASK, TokenQueue, celery_app, queue_name, redis_client
 from fluxfarm.settings import Settings
+from tests.farm import tokens_waiting
 
 
 @pytest.mark.usefixtures("clean_redis")
 def test_a_token_names_its_model_and_nothing_else(settings: Settings) -> None:
     tokens = TokenQueue(settings)
     assert tokens.put("flux-dev", copies=2)
-    assert tokens.waiting("flux-dev") == 2
-    assert tokens.waiting("another") == 0
+    assert tokens_waiting(settings, "flux-dev") == 2
+    assert tokens_waiting(settings, "another") == 0
     client = redis_client(settings)
     raw = client.lrange(queue_name("flux-dev"), 0, 0)[0]
     client.close()
@@ -59,11 +60,10 @@ def test_a_put_into_nothing_says_so_at_once() -> None:
     tokens = TokenQueue(Settings(redis_url=f"redis://127.0.0.1:{port}/0"))
     began = time.monotonic()
     assert tokens.put("flux-dev") is False
-    assert tokens.waiting("flux-dev") is None
     assert time.monotonic() - began < 2 * PUBLISH_SECONDS
 
 
-def test_a_put_into_a_black_hole_costs_one_caller_its_patience() -> None:
+def test_a_put_into_a_black_hole_costs_the_first_caller_its_patience() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         tokens = TokenQueue(Settings(redis_url=f"redis://127.0.0.1:{silent.getsockname()[1]}/0"))
         began = time.monotonic()

@@ -19,6 +19,7 @@ from fluxfarm.local.valkey import PrivateValkey
 from fluxfarm.queue import PUBLISH_SECONDS, redis_client
 from fluxfarm.ratelimit import WINDOW_SECONDS, RateLimiter, Taken
 from fluxfarm.settings import Settings
+from tests.processes import wait_until
 
 LIMIT = 10
 
@@ -155,25 +156,25 @@ def test_it_finds_redis_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) 
     assert told[0] == "part is away"
 
 
-def test_one_caller_at_a_time_tries_whether_it_is_back() -> None:
+def test_no_caller_waits_to_learn_that_it_is_still_away() -> None:
     breaker = Breaker("test")
-    trying, go_on = threading.Event(), threading.Event()
+    tries: list[threading.Thread] = []
+    go_on = threading.Event()
 
     def fail() -> None:
         raise ConnectionError
 
-    def wait() -> str:
-        trying.set()
-        go_on.wait(5)
-        return "found"
+    def wait() -> None:
+        tries.append(threading.current_thread())
+        go_on.wait(30)
 
     assert breaker.call(fail) is None
-    with ThreadPoolExecutor(1) as pool:
-        found = pool.submit(breaker.call, wait)
-        while not trying.wait(0.01):
-            if found.done():  # it is still left alone for a moment
-                found = pool.submit(breaker.call, wait)
-        assert breaker.call(lambda: "tried") is None
-        go_on.set()
-        assert found.result() == "found"
-    assert breaker.call(lambda: "tried") == "tried"
+    assert breaker.broken
+    wait_until(lambda: breaker.call(wait) or tries)
+    for _ in range(100):
+        assert breaker.call(wait) is None, "one tries, aside"
+    assert tries != [threading.current_thread()]
+    go_on.set()
+    wait_until(lambda: not breaker.broken)
+    assert len(tries) == 1
+    assert breaker.call(lambda: "found") == "found"

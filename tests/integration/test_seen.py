@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
+from api.lines import Lines
 from api.seen import FRESH_SECONDS, LARGEST_KEPT, Answer, Seen
 from fluxfarm import lifecycle
 from fluxfarm.catalog import Model
@@ -24,7 +25,7 @@ class Reader:
         self.now = 0.0
         self.rendered = 0
         self.filling = ""
-        self._seen = Seen(database, clock=lambda: self.now)
+        self._seen = Seen(database, Lines(database, lease_seconds=30, clock=lambda: self.now), clock=lambda: self.now)
 
     def read(self, prediction: uuid.UUID, tenant: uuid.UUID, base: str = BASE) -> Answer | None:
         return self._seen.answer(prediction, tenant, base, self._render)

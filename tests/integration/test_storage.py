@@ -17,6 +17,7 @@ import requests
 from fluxfarm.errors import ObjectMissing, Unavailable
 from fluxfarm.settings import Settings
 from fluxfarm.storage import CHUNK, LocalStore, ObjectStore, input_key, object_key, open_store, prediction_prefix
+from fluxfarm.storage.local import DRAFT_SECONDS, DRAFTS
 from fluxfarm.storage.s3 import S3Store
 from tests.servers import S3Server, free_port, rclone_s3
 
@@ -201,9 +202,22 @@ def test_deleting_prunes_what_became_empty_but_not_the_store(tmp_path: Path) -> 
     store.put(KEY, DATA, "image/webp")
     store.put("tenants/t/kept.webp", DATA, "image/webp")
     store.delete([KEY])
-    assert sorted(path.name for path in (tmp_path / "objects").rglob("*")) == ["kept.webp", "t", "tenants"]
+    assert sorted(path.name for path in (tmp_path / "objects" / "tenants").rglob("*")) == ["kept.webp", "t"]
     store.delete(["tenants/t/kept.webp"])
     assert list((tmp_path / "objects").iterdir()) == []
+
+
+def test_drafts_of_writes_that_were_cut_off_go_when_they_are_old(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.tidy()
+    store.put(KEY, DATA, "image/webp")
+    for name, age in (("cut-off", DRAFT_SECONDS + 60), ("under-way", 0)):
+        (tmp_path / DRAFTS / name).write_bytes(DATA)
+        os.utime(tmp_path / DRAFTS / name, (time.time() - age,) * 2)
+    assert list(store.keys("")) == [KEY], "a draft is no object"
+    store.tidy()
+    assert [path.name for path in (tmp_path / DRAFTS).iterdir()] == ["under-way"]
+    assert b"".join(store.read(KEY)) == DATA
 
 
 def test_writes_survive_deletions_that_prune_their_directory(tmp_path: Path) -> None:
@@ -235,7 +249,7 @@ def test_a_failed_write_leaves_no_trace_and_names_the_reason(tmp_path: Path) -> 
     (tmp_path / "objects" / "a" / "d.png").mkdir()
     with pytest.raises(Unavailable, match=r"could not write: Is a directory"):
         store.put("a/d.png", b"x", "image/png")
-    assert sorted(path.name for path in (tmp_path / "objects").rglob("*")) == ["a", "b.png", "d.png"]
+    assert sorted(path.name for path in (tmp_path / "objects").rglob("*")) == [DRAFTS, "a", "b.png", "d.png"]
 
 
 def test_a_directory_that_cannot_be_made_fails_the_probe(tmp_path: Path) -> None:
@@ -260,7 +274,7 @@ def test_a_full_disk_fails_the_write(tmp_path: Path) -> None:
         [sys.executable, "-c", code, tmp_path / "objects"], capture_output=True, text=True, check=True
     )
     assert done.stdout == "the local store could not write: File too large\n"
-    assert list((tmp_path / "objects").iterdir()) == []
+    assert [path.name for path in (tmp_path / "objects").rglob("*")] == [DRAFTS], "its draft is gone"
 
 
 def test_the_local_store_does_not_import_boto3(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def new_job() -> NewJob:
         claimed = Claimed(
             id=uuid.uuid4(),
             tenant_id=uuid.uuid4(),
+            key_id="key",
             model="flux-dev",
             version="1",
             attempt=1,

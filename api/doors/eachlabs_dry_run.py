@@ -1,0 +1,84 @@
+"""`?dry_run=1`: what a create would be, without one."""
+
+from typing import Any
+
+from flask import Request
+
+from api import body, uploads
+from api.doors import eachlabs_words as words
+from api.doors.eachlabs_create import Asked
+from api.services import services
+from fluxfarm import lookup
+from fluxfarm.errors import FieldError
+from fluxfarm.inputs import DataPicture
+from fluxfarm.plans import Plan
+from fluxfarm.sent import shortened
+from fluxfarm.sizes import Size, matching, render_size
+
+SAID = {"1": True, "true": True, "0": False, "false": False}
+
+
+def wanted(request: Request) -> bool:
+    """Whether nothing shall be created; raises `InvalidInput` where that is not clear."""
+    sent = request.args.get("dry_run", "0")
+    if sent not in SAID:
+        raise body.invalid([FieldError("dry_run", "must be 1 or 0, or left out", shortened(sent))])
+    return SAID[sent]
+
+
+def told(asked: Asked) -> dict[str, Any]:
+    """The answer."""
+    model, (plan, size) = asked.model, _plan(asked)
+    pixel_steps = plan.pixel_steps(model)
+    with services().database.read_scope() as connection:
+        rate = lookup.measured_rate(connection, model.slug)
+    seconds = pixel_steps * (model.pixel_step_microseconds if rate is None else rate) / 1e6
+    at = services().lines.of(model.slug, model.version).end(seconds)
+    width, height, rendered_width, rendered_height = _sides(size, asked)
+    return {
+        "status": "success",
+        "message": "Valid; nothing was created",
+        "dry_run": True,
+        "model": model.slug,
+        "version": model.version,
+        "input": asked.order.echo,
+        "seeds": list(plan.seeds),
+        "seed_drawn": asked.order.seed is None,
+        "width": width,
+        "height": height,
+        "rendered_width": rendered_width,
+        "rendered_height": rendered_height,
+        "safety": _safety(asked),
+        "pixel_steps": round(pixel_steps),
+        "estimated_seconds": round(seconds, 3),
+        "queue": words.standing(at),
+        "notices": [*([model.weights.notice] if model.weights.notice else []), *asked.order.notices],
+    }
+
+
+def _plan(asked: Asked) -> tuple[Plan, Size | None]:
+    """As a create would make it, but that a picture in the request is looked at, not kept; and the size, if known."""
+    picture = asked.order.image
+    if not isinstance(picture, DataPicture):
+        return Plan.of(asked.order, image_key=None, test_outcome=asked.test_outcome), asked.order.size
+    found = uploads.looked_at(services(), picture)
+    plan = Plan.of(asked.order, image_key="not kept", test_outcome=asked.test_outcome)
+    return plan, asked.order.size or matching(Size(found.width, found.height), plan.megapixels)
+
+
+def _sides(size: Size | None, asked: Asked) -> tuple[int, int, int, int] | tuple[None, None, None, None]:
+    """Of the file, and of what is rendered; none where they follow a picture that is somewhere else."""
+    if size is None:
+        return None, None, None, None
+    weights = asked.model.weights
+    drawn = render_size(size, weights.native_side) if weights.stand_in else size
+    kept = size if services().settings.enlarge_stand_ins else drawn
+    return kept.width, kept.height, drawn.width, drawn.height
+
+
+def _safety(asked: Asked) -> dict[str, Any]:
+    if services().settings.safety_checker is None:
+        return {"checked": False, "reason": "No safety checker is configured here."}
+    if asked.order.disable_safety_checker:
+        return {"checked": False, "reason": "input.disable_safety_checker is true, and the key may set it."}
+    return {"checked": True, "reason": "A picture that the safety checker finds unsafe is withheld."}

@@ -1,0 +1,151 @@
+"""The native door's events: of one prediction, by key or by a signed link, and of all of a key's."""
+
+import time
+import uuid
+from collections.abc import Iterator
+
+from flask import Blueprint, Response, request
+
+from api import body, links, polls, sse
+from api.bodiless import bodiless
+from api.doors.eachlabs import told
+from api.doors.eachlabs_feed import Feed
+from api.doors.eachlabs_story import Story, ended_before
+from api.files import LinkInvalid
+from api.polls import Wish
+from api.seen import Answer
+from api.services import services
+from api.sse import Cursor, Event
+from api.waiting import Waiter
+from fluxfarm import lookup
+from fluxfarm.errors import NotFound, Unavailable
+from fluxfarm.keys import Caller
+from fluxfarm.moves import Word
+from fluxfarm.status import Status
+from fluxfarm.told import AT
+
+events = Blueprint("eachlabs events", __name__)
+
+AWAY = ": the database is away\n\n"
+
+
+@events.get("/v1/prediction/<prediction>/events")
+def of_prediction(prediction: str) -> Response:
+    wanted = body.prediction_id(prediction)
+    tenant, party = _reader(wanted)
+    last = Cursor.parse(sse.last_event_id(request))
+    answer = polls.look(wanted, tenant, party, Wish(), told).answer
+    if ended_before(answer, last):
+        # So a browser is told not to come again.
+        return bodiless(204)
+    waiter = Waiter.of_prediction(wanted, tenant, _worth_a_look)
+    return sse.streamed(_follow(waiter, Story(answer, services().events, last), party))
+
+
+@events.get("/v1/events")
+def of_key() -> Response:
+    caller = services().authenticator.caller(request, scope="read")
+    services().authenticator.count_read(caller)
+    last = sse.last_event_id(request)
+    return sse.streamed(_follow_key(caller, last if last and AT.fullmatch(last) else None))
+
+
+def _reader(prediction: uuid.UUID) -> tuple[uuid.UUID, str]:
+    """The tenant whose prediction may be followed, and who is counted for it: a key, or the link."""
+    if "sig" not in request.args:
+        caller = services().authenticator.caller(request, scope="read")
+        services().authenticator.count_read(caller)
+        return caller.tenant_id, caller.key_id
+    services().authenticator.count_public_read(request)
+    path, exp, sig = request.path, request.args.get("exp"), request.args.get("sig")
+    if not services().signer.verify(path, exp, sig, time.time()):
+        raise LinkInvalid("The link is not valid or has expired.")
+    with services().database.session_scope() as session:
+        tenant = lookup.tenant_of(session, prediction)
+    if tenant is None:
+        raise body.unknown_prediction()
+    return tenant, f"link of {prediction}"
+
+
+def _worth_a_look(word: str) -> bool:
+    # Of steps it hears as they are made.
+    return word != Word.NOTED
+
+
+def _follow(waiter: Waiter, story: Story, party: str) -> Iterator[str]:
+    """Registered first; then look, tell, wait, and look again."""
+    waiting, row, begun = services().waiting, True, False
+    waiter.moved = time.monotonic()
+    with waiting.held(party, waiter) as held:
+        yield sse.retry(held=held)
+        while not waiter.ending:
+            row = waiter.row_moved() or row
+            news: list[Event] = []
+            try:
+                with waiting.turn:
+                    answer = polls.look_again(waiter, told) if row else None
+                    if answer is not None and not begun:
+                        news += story.begin(answer) if held else [story.snapshot(answer)]
+                        begun = True
+                    if not story.over:
+                        news += story.told(answer) if held else []
+                        news += story.of_row(answer) if answer is not None else []
+                again = row = story.unsure
+            except NotFound:
+                return
+            except Unavailable:
+                again = False
+                yield AWAY
+            yield from map(str, news)
+            if story.over or not held:
+                return
+            if not again and not waiter.wait(sse.AWAY_SECONDS if row else sse.HEARTBEAT_SECONDS):
+                yield sse.HEARTBEAT
+
+
+def _follow_key(caller: Caller, last: str | None) -> Iterator[str]:
+    waiter, waiting = Waiter(frozenset({caller.key_id}), None, caller.tenant_id, _worth_a_look), services().waiting
+
+    def look(prediction: uuid.UUID) -> Answer | None:
+        return services().seen.answer(prediction, caller.tenant_id, links.absolute(""), told, moved=waiter.moved)
+
+    def active() -> dict[uuid.UUID, Status]:
+        with services().database.session_scope() as session:
+            return lookup.active(session, caller.tenant_id, caller.key_id)
+
+    feed = Feed(caller.key_id, services().events, look, active)
+    with waiting.held(caller.key_id, waiter) as held:
+        yield sse.retry(held=held)
+        due = time.monotonic() + sse.HEARTBEAT_SECONDS
+        while not waiter.ending:
+            pause = sse.HEARTBEAT_SECONDS
+            try:
+                rows = time.monotonic() >= due
+                yield from _fed(feed, last, rows=rows)
+                if rows:
+                    feed.keep()
+                    due = time.monotonic() + sse.HEARTBEAT_SECONDS
+            except Unavailable:
+                pause = sse.AWAY_SECONDS
+                yield AWAY
+            if not held:
+                return
+            if not waiter.wait(pause):
+                yield sse.HEARTBEAT
+
+
+def _fed(feed: Feed, last: str | None, *, rows: bool) -> Iterator[str]:
+    """What is new; the rows are looked at while nothing is told, and now and then anyway."""
+    turn = services().waiting.turn
+    with turn:
+        news = feed.begin(last)
+        told = feed.told()
+    yield from map(str, news)
+    for each in told or ():
+        with turn:
+            news = feed.passed_on(each)
+        yield from map(str, news)
+    if told is None or rows:
+        with turn:
+            news = feed.of_rows()
+        yield from map(str, news)

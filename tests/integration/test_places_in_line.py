@@ -1,0 +1,136 @@
+"""Where queued predictions stand, from a real queue with workers that are shown to live."""
+
+import uuid
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import text
+
+from api.lines import FRESH_SECONDS, Lines
+from fluxfarm import lifecycle, line, lookup, upkeep
+from fluxfarm.catalog import Model
+from fluxfarm.database import Database
+from fluxfarm.keys import Caller
+from fluxfarm.line import Line, Place, WaitingFor
+from fluxfarm.outcomes import Progress
+from fluxfarm.status import Stage
+from fluxfarm.upkeep import WorkerIdentity
+from tests.farm import create
+from tests.integration.test_lifecycle import output
+
+LEASE_SECONDS = 60.0
+
+
+def look(database: Database, model: Model) -> Line:
+    with database.read_scope() as connection:
+        return line.look(connection, model.slug, model.version, lease_seconds=LEASE_SECONDS)
+
+
+def place(database: Database, caller: Caller, model: Model, prediction: uuid.UUID) -> Place:
+    with database.read_scope() as connection:
+        view = lookup.prediction(connection, prediction, caller.tenant_id)
+    assert view is not None
+    assert view.waits is not None
+    return look(database, model).place(view.waits.rank, view.cost_seconds)
+
+
+def show(database: Database, worker: WorkerIdentity) -> WorkerIdentity:
+    with database.session_scope() as session:
+        upkeep.sign_of_life(session, worker)
+    return worker
+
+
+def new_worker(model: Model, *, loading: bool = False) -> WorkerIdentity:
+    return WorkerIdentity(uuid.uuid4(), model.slug, model.version, "host", 1, "none", loading)
+
+
+def cost(database: Database, prediction: uuid.UUID) -> float:
+    with database.session_scope() as session:
+        found = session.scalar(text("SELECT cost / 1e6 FROM predictions WHERE id = :id"), {"id": prediction})
+    assert found is not None
+    return float(found)
+
+
+def test_what_it_waits_for_is_a_worker_then_its_weights_then_its_turn(
+    database: Database, caller: Caller, flux_dev: Model
+) -> None:
+    prediction = create(database, caller, flux_dev)
+    seen = [place(database, caller, flux_dev, prediction)]
+    worker = show(database, new_worker(flux_dev, loading=True))
+    seen.append(place(database, caller, flux_dev, prediction))
+    show(database, replace(worker, device="cpu", loading=False))
+    seen.append(place(database, caller, flux_dev, prediction))
+    assert [each.waiting_for for each in seen] == [WaitingFor.WORKER, WaitingFor.MODEL_LOAD, WaitingFor.TURN]
+    assert [each.eta_seconds for each in seen] == [None, None, pytest.approx(cost(database, prediction))]
+    with database.session_scope() as session:
+        assert lookup.live_workers(session) == {flux_dev.slug: 1}
+
+
+def test_no_token_is_put_for_a_worker_that_loads(database: Database, caller: Caller, flux_dev: Model) -> None:
+    create(database, caller, flux_dev)
+    show(database, new_worker(flux_dev, loading=True))
+    with database.session_scope() as session:
+        assert upkeep.tokens_wanted(session) == {}
+
+
+def test_what_is_left_of_a_render_comes_before_the_next(database: Database, caller: Caller, flux_dev: Model) -> None:
+    worker = show(database, new_worker(flux_dev))
+    first, second = (create(database, caller, flux_dev, num_outputs=2) for _ in range(2))
+    held = {"worker_id": worker.id, "lease_seconds": LEASE_SECONDS}
+    with database.session_scope() as session:
+        claimed = lifecycle.claim(session, model=flux_dev.slug, version=flux_dev.version, **held)
+    assert claimed is not None
+    assert claimed.id == first
+    with database.session_scope() as session:
+        lifecycle.renew(session, claimed, Progress(Stage.STEP, 2, 7, 28, 1.0), LEASE_SECONDS)
+    one = cost(database, first)
+    left = one * (1 - (1 + 7 / 28) / 2)
+    told = place(database, caller, flux_dev, second)
+    assert told.position == 1
+    assert told.eta_seconds is not None
+    # A moment has passed since it was noted.
+    assert left + one - line.LONGEST_BEAT_SECONDS <= told.eta_seconds <= left + one
+
+
+def test_what_is_held_or_of_another_version_is_not_in_the_line(
+    database: Database, caller: Caller, flux_dev: Model
+) -> None:
+    held, other, mine = (create(database, caller, flux_dev) for _ in range(3))
+    with database.session_scope() as session:
+        session.execute(text("UPDATE predictions SET held = true WHERE id = :id"), {"id": held})
+        session.execute(text("UPDATE predictions SET version = 'before' WHERE id = :id"), {"id": other})
+    assert place(database, caller, flux_dev, mine).position == 1
+
+
+def test_a_queue_is_looked_at_once_a_second_however_many_ask(
+    database: Database, caller: Caller, flux_dev: Model
+) -> None:
+    now = 0.0
+    lines = Lines(database, lease_seconds=LEASE_SECONDS, clock=lambda: now)
+    which = flux_dev.slug, flux_dev.version
+    assert lines.of(*which).end(0).position == 1
+    create(database, caller, flux_dev)
+    assert lines.of(*which).end(0).position == 1
+    now += FRESH_SECONDS
+    assert lines.of(*which).end(0).position == 2
+    create(database, caller, flux_dev)
+    lines._kept[which].looking = True
+    now += FRESH_SECONDS
+    assert lines.of(*which).end(0).position == 2, "somebody else looks again"
+    now += FRESH_SECONDS
+    assert lines.of(*which).end(0).position == 3, "too old, whoever looks"
+
+
+def test_what_was_estimated_before_anything_was_measured_misleads_no_later_estimate(
+    database: Database, caller: Caller, flux_dev: Model
+) -> None:
+    worker = show(database, new_worker(flux_dev))
+    first, second = create(database, caller, flux_dev), create(database, caller, flux_dev)
+    with database.session_scope() as session:
+        held = {"worker_id": worker.id, "lease_seconds": LEASE_SECONDS}
+        claimed = lifecycle.claim(session, model=flux_dev.slug, version=flux_dev.version, **held)
+    assert claimed is not None
+    with database.session_scope() as session:
+        lifecycle.complete(session, claimed, [output()], device_microseconds=round(cost(database, first) * 20e6))
+    told = place(database, caller, flux_dev, second)
+    assert told.eta_seconds == pytest.approx(line.MOST_PACE * cost(database, second))
