@@ -163,6 +163,12 @@ class Settings:
     safety_labels: tuple[str, ...] = setting(words, "labels of the classifier that block a picture", default=("nsfw",))
     safety_threshold: float = setting(number, "score from which such a label blocks", default=0.85)
 
+    picture_metadata: bool = setting(
+        flag,
+        "write into each picture that a model drew it, and which (XMP, Exif); the law may demand it of you",
+        default=True,
+    )
+
     store_dir: Path | None = setting(
         path, "directory for pictures where there is no bucket; unset: `objects` in the data directory", default=None
     )

@@ -63,7 +63,7 @@ def serve(model: Model, settings: Settings) -> None:
         _once_available("store", store.probe)
         keeper.loaded(pipeline.device)
         _once_available("database", keeper.show_life)
-        with Finisher(database, store, keeper, check) as finisher:
+        with Finisher(database, store, keeper, check, metadata=settings.picture_metadata) as finisher:
             preparer = Preparer(model, store, settings)
             parts = Parts(model, pipeline, database, keeper, preparer, finisher, identity.id, announcer.tell)
             drain = Drain(parts, settings)

@@ -62,11 +62,20 @@ class Item:
 class Finisher:
     """As a context manager it works off what it was given before it leaves."""
 
-    def __init__(self, database: Database, store: ObjectStore, keeper: LeaseKeeper, check: Check | None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        store: ObjectStore,
+        keeper: LeaseKeeper,
+        check: Check | None,
+        *,
+        metadata: bool = True,
+    ) -> None:
         self._database = database
         self._store = store
         self._keeper = keeper
         self._check = check
+        self._metadata = metadata
         self._items: queue.Queue[Item | None] = queue.Queue(WAITING_PICTURES)
         self._thread = threading.Thread(target=self._run, name="finish", daemon=True)
         self._store_failing = False
@@ -171,7 +180,7 @@ class Finisher:
             rendered.pixels,
             output_format=plan.output_format,
             quality=plan.output_quality,
-            metadata=metadata,
+            metadata=metadata if self._metadata else None,
             size=job.size,
         )
 

@@ -19,6 +19,7 @@ CARRIED = (
     "safety_checker",
     "safety_labels",
     "safety_threshold",
+    "picture_metadata",
     "s3_bucket",
     "s3_endpoint_url",
     "s3_region",

@@ -1,6 +1,7 @@
 """Encoded pictures: their pixels, their size on disk, and what they say of themselves."""
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,11 @@ def opened(data: bytes) -> Image.Image:
     return image
 
 
+def described(data: bytes) -> Any:
+    """What the XMP packet says, as Pillow's own reader finds it."""
+    return opened(data).getxmp()["xmpmeta"]["RDF"]["Description"]
+
+
 @pytest.mark.parametrize(("output_format", "kind"), [("webp", "WEBP"), ("jpg", "JPEG"), ("png", "PNG")])
 def test_each_format_holds_the_picture(output_format: str, kind: str) -> None:
     pixels = np.full((64, 96, 3), (200, 40, 90), np.uint8)
@@ -45,6 +51,25 @@ def test_each_format_says_what_made_it(output_format: str) -> None:
     for word in (SOFTWARE, "AI generated", "flux-dev", "1.0-ab12", "seed 41", METADATA.prompt_sha256):
         assert word in said
     assert METADATA.prompt_sha256.encode() in xmp
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_other_programs_read_that_a_model_drew_it_and_which(output_format: str) -> None:
+    found = described(encode(drawing(), output_format=output_format, quality=80, metadata=METADATA))
+    assert found["DigitalSourceType"] == "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+    assert (found["AISystemUsed"], found["AISystemVersionUsed"]) == ("flux-dev", "1.0-ab12")
+    assert found["CreatorTool"] == SOFTWARE
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_without_metadata_a_file_says_nothing(output_format: str) -> None:
+    pixels = drawing()
+    plain, full = (encode(pixels, output_format=output_format, quality=80, metadata=each) for each in (None, METADATA))
+    image = opened(plain)
+    assert (image.getxmp(), dict(image.getexif()), getattr(image, "text", {})) == ({}, {}, {})
+    for word in (b"fluxfarm", b"http", b"xmp"):
+        assert word not in plain
+    assert np.array_equal(np.asarray(image), np.asarray(opened(full)))
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
