@@ -197,4 +197,5 @@ class Waiting:
     def _placed(self, standing: Standing | None) -> Standing | None:
         if standing is None or standing.waits is None:
             return standing
-        return replace(standing, position=self._lines.place(standing.waits, 0).position)
+        place = self._lines.place(standing.waits, 0)
+        return replace(standing, position=place.position if place else None)

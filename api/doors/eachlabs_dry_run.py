@@ -33,7 +33,7 @@ def told(asked: Asked) -> dict[str, Any]:
     with services().database.read_scope() as connection:
         rate = lookup.measured_rate(connection, model.slug)
     seconds = pixel_steps * (model.pixel_step_microseconds if rate is None else rate) / 1e6
-    at = services().lines.of(model.slug, model.version).end(seconds)
+    line = services().lines.of(model.slug, model.version)
     width, height, rendered_width, rendered_height = _sides(size, asked)
     return {
         "status": "success",
@@ -51,7 +51,7 @@ def told(asked: Asked) -> dict[str, Any]:
         "safety": _safety(asked),
         "pixel_steps": round(pixel_steps),
         "estimated_seconds": round(seconds, 3),
-        "queue": words.standing(at),
+        "queue": words.standing(line.end(seconds) if line else None),
         "notices": [*([model.weights.notice] if model.weights.notice else []), *asked.order.notices],
     }
 

@@ -184,14 +184,16 @@ def _progress(view: PredictionView) -> dict[str, Any]:
 def _queue(view: PredictionView) -> dict[str, Any] | None:
     if view.status in TERMINAL:
         return None
-    if view.place is not None:
+    if view.status is Status.QUEUED:
         return standing(view.place)
     eta = _eta(view)
     return {"position": 0, "eta_seconds": None if eta is None else round(eta, 1), "waiting_for": None}
 
 
-def standing(place: Place) -> dict[str, Any]:
-    """Where one waits that is queued, or would be."""
+def standing(place: Place | None) -> dict[str, Any]:
+    """Where one waits that is queued, or would be; None where the queue could not be looked at."""
+    if place is None:
+        return {"position": None, "eta_seconds": None, "waiting_for": None}
     eta = place.eta_seconds
     return {
         "position": place.position,
@@ -202,8 +204,8 @@ def standing(place: Place) -> dict[str, Any]:
 
 def _eta(view: PredictionView) -> float | None:
     """Seconds until the pictures may be expected; None while nobody can tell."""
-    if view.place is not None:
-        return view.place.eta_seconds
+    if view.status is Status.QUEUED:
+        return view.place.eta_seconds if view.place else None
     at, pictures = view.progress, len(view.plan.seeds)
     if at is None or not at.steps:
         return view.cost_seconds

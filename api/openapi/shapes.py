@@ -133,7 +133,10 @@ PROGRESS = _object(
 
 QUEUE = _object(
     {
-        "position": _said(COUNT, "1 is next, exact to 100, then to a tenth; 0 is being rendered."),
+        "position": _said(
+            {**COUNT, "type": ["integer", "null"]},
+            "1 is next, exact to 100, then to a tenth; 0 is being rendered. Null if the queue could not be looked at.",
+        ),
         "eta_seconds": _said(
             {**SECONDS, "type": ["number", "null"]},
             "Until the pictures may be expected, from what the model's workers lately took; null while none can begin.",
@@ -141,7 +144,7 @@ QUEUE = _object(
         "waiting_for": _said(
             {"enum": [*WaitingFor, None]},
             "`worker`: no process serves the model. `model_load`: one loads its weights. `turn`: others go first."
-            " Null once it is being rendered.",
+            " Null once it is being rendered, and with `position`.",
         ),
     },
     type=["object", "null"],

@@ -2,8 +2,11 @@
 
 import uuid
 from dataclasses import replace
+from typing import Any
 
+import gevent
 import pytest
+from gevent.event import Event
 from sqlalchemy import text
 
 from api.lines import FRESH_SECONDS, Lines
@@ -108,17 +111,50 @@ def test_a_queue_is_looked_at_once_a_second_however_many_ask(
     now = 0.0
     lines = Lines(database, lease_seconds=LEASE_SECONDS, clock=lambda: now)
     which = flux_dev.slug, flux_dev.version
-    assert lines.of(*which).end(0).position == 1
+    assert last(lines.of(*which)) == 1
     create(database, caller, flux_dev)
-    assert lines.of(*which).end(0).position == 1
+    assert last(lines.of(*which)) == 1
     now += FRESH_SECONDS
-    assert lines.of(*which).end(0).position == 2
+    assert last(lines.of(*which)) == 2
+
+
+def test_those_who_come_while_a_queue_is_looked_at_do_not_look_too(
+    database: Database, caller: Caller, flux_dev: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, looks, go = 0.0, 0, Event()
+
+    def slow(*which: Any, lease_seconds: float) -> Line:
+        nonlocal looks
+        looks += 1
+        go.wait()
+        return real(*which, lease_seconds=lease_seconds)
+
+    real = line.look
+    monkeypatch.setattr(line, "look", slow)
+    lines = Lines(database, lease_seconds=LEASE_SECONDS, clock=lambda: now)
+    which = flux_dev.slug, flux_dev.version
+    first = [gevent.spawn(lines.of, *which) for _ in range(50)]
+    gevent.idle()
+    assert looks == 1
+    go.set()
+    gevent.joinall(first, timeout=10)
+    assert [last(each.value) for each in first] == [1] * 50
+    assert looks == 1
+
     create(database, caller, flux_dev)
-    lines._kept[which].looking = True
-    now += FRESH_SECONDS
-    assert lines.of(*which).end(0).position == 2, "somebody else looks again"
-    now += FRESH_SECONDS
-    assert lines.of(*which).end(0).position == 3, "too old, whoever looks"
+    now += 3600
+    go.clear()
+    begins, *meanwhile = [gevent.spawn(lines.of, *which) for _ in range(50)]
+    gevent.idle()
+    assert [last(each.value) for each in meanwhile] == [1] * 49, "what is kept is told while somebody looks"
+    go.set()
+    gevent.joinall([begins], timeout=10)
+    assert (last(begins.value), looks) == (2, 2)
+
+
+def last(seen: Line | None) -> int:
+    assert seen is not None
+    return seen.end(0).position
 
 
 def test_what_was_estimated_before_anything_was_measured_misleads_no_later_estimate(

@@ -1,7 +1,8 @@
 """How old an answer may be: a status never, what has ended and is gone for a second at most."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from sqlalchemy import text
@@ -120,6 +121,27 @@ def test_what_waits_and_is_gone_is_told_of_no_more(
     assert reader.read(prediction, caller.tenant_id) is not None
     erase(database, prediction)
     assert reader.read(prediction, caller.tenant_id) is None
+
+
+def test_a_prediction_is_told_of_though_its_queue_cannot_be_looked_at(
+    database: Database, flux_dev: Model, caller: Caller, reader: Reader
+) -> None:
+    prediction = create(database, caller, flux_dev)
+    with locked(database, "workers"):
+        assert told(reader.read(prediction, caller.tenant_id)) == "queued 0"
+    reader.now += FRESH_SECONDS
+    assert told(reader.read(prediction, caller.tenant_id)) == "queued 1"
+    reader.now += FRESH_SECONDS
+    with locked(database, "workers"):
+        assert told(reader.read(prediction, caller.tenant_id)) == "queued 1", "as it was seen last"
+
+
+@contextmanager
+def locked(database: Database, table: str) -> Iterator[None]:
+    """Whoever looks into the table gives up, for it takes too long."""
+    with database.session_scope() as session:
+        session.execute(text(f"LOCK TABLE {table}"))
+        yield
 
 
 def test_an_answer_is_its_tenants_and_its_hosts_alone(
