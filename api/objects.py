@@ -4,12 +4,17 @@ import base64
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
+from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
 
+from fluxfarm.errors import Busy
 from fluxfarm.storage import LocalStore, ObjectStore
 
 THREADS = 2
 """Few, for each may hold a decoded picture."""
+WHOLE_AT_ONCE = 8
+"""Objects that are read into memory."""
+PATIENCE_SECONDS = 10.0
 
 T = TypeVar("T")
 
@@ -20,6 +25,7 @@ class Objects:
         self._threads = ThreadPool(THREADS)
         # Files block; sockets do not, and a connection that one thread opened must not be used by another.
         self._blocks = isinstance(store, LocalStore)
+        self._whole = BoundedSemaphore(WHOLE_AT_ONCE)
 
     def in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run what computes for long or blocks, while other requests go on."""
@@ -37,8 +43,19 @@ class Objects:
         self._run(lambda: self._store.delete([*keys, *(self._store.keys(prefix) if prefix else ())]))
 
     def data_uri(self, key: str, media_type: str) -> str:
-        """A whole object as a data URI; raises `ObjectMissing`."""
-        data = self._run(lambda: b"".join(self._store.read(key)))
+        """A whole object as a data URI.
+
+        Raises:
+            ObjectMissing: it is gone.
+            Unavailable: the store is away, or so slow that too many wait for it.
+
+        """
+        if not self._whole.acquire(timeout=PATIENCE_SECONDS):
+            raise Busy("Too many pictures are being read to be told as data URIs; try again.")
+        try:
+            data = self._run(lambda: b"".join(self._store.read(key)))
+        finally:
+            self._whole.release()
         return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
     def chunks(self, key: str, start: int, end: int | None) -> Iterator[bytes]:

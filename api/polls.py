@@ -3,12 +3,13 @@
 import re
 import time
 import uuid
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from flask import Request
 
 from api import body, links
-from api.seen import Answer, Render
+from api.seen import AT_ONCE, Answer, Render
 from api.services import services
 from api.waiting import Waiter, only_the_end, what_the_row_shows
 from fluxfarm.errors import FieldError
@@ -96,23 +97,23 @@ def look(prediction: uuid.UUID, tenant: uuid.UUID, party: str, wished: Wish, ren
         # What this process saw a moment ago may be older than what its caller knows from another.
         waiter.moved = now
     with services().waiting.held(party, waiter) as held:
-        with services().waiting.turn:
-            answer = look_again(waiter, render)
+        turn = services().waiting.turn
+        answer = look_again(waiter, render, turn)
         known = answer.etag if wished.since is None else wished.since
         while held and not (answer.ended or (wished.any_change and answer.etag != known)):
             woken = waiter.wait(until - time.monotonic())
-            with services().waiting.turn:
-                answer = look_again(waiter, render)
+            answer = look_again(waiter, render, turn)
             if not woken:
                 break
     return Looked(answer, held)
 
 
-def look_again(waiter: Waiter, render: Render) -> Answer:
-    """The present state of what it waits for; raises `NotFound`."""
+def look_again(waiter: Waiter, render: Render, turn: AbstractContextManager[object] = AT_ONCE) -> Answer:
+    """The present state of what it waits for, `turn` as `Seen.answer` has it; raises `NotFound`."""
     assert waiter.prediction is not None
     seen = services().seen
-    answer = seen.answer(waiter.prediction, waiter.tenant_id, links.absolute(""), render, moved=waiter.moved)
+    base = links.absolute("")
+    answer = seen.answer(waiter.prediction, waiter.tenant_id, base, render, moved=waiter.moved, turn=turn)
     if answer is None:
         raise body.unknown_prediction()
     waiter.standing = answer.standing

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from api.lines import Lines
@@ -23,6 +24,8 @@ MOST_KEPT = 2000
 LARGEST_KEPT = 16 * 1024
 MOST_AT_ONCE = 100
 NEVER = float("-inf")
+AT_ONCE = nullcontext()
+"""For whoever need not wait for a turn."""
 
 
 @dataclass(slots=True)
@@ -74,11 +77,13 @@ class Seen:
         render: Render,
         *,
         moved: float = NEVER,
+        turn: AbstractContextManager[object] = AT_ONCE,
     ) -> Answer | None:
         """What to tell of a tenant's prediction in links that begin with `base`; None as `lookup.prediction` says it.
 
         `render` makes the body from what was looked up, and says when to ask again. `moved` is when its
-        caller heard that it had moved: what was looked up before that is too old.
+        caller heard that it had moved: what was looked up before that is too old. `turn` is held while it is looked
+        up, and not over the look at the queue and `render`, which may read pictures from a slow store.
         """
         began = self._clock()
         kept = self._answers.get((prediction, tenant, base))
@@ -90,7 +95,7 @@ class Seen:
                 if kept.ended:
                     kept.looked = began
                 return kept
-        with self._database.read_scope() as connection:
+        with turn, self._database.read_scope() as connection:
             view = lookup.prediction(connection, prediction, tenant)
         if view is None:
             return None

@@ -136,7 +136,7 @@ class Unavailable(FluxfarmError):
 
 
 class Busy(Unavailable):
-    """The database is there, but a lock or a time limit stood in the way."""
+    """A part is there, but a lock, a time limit or too many others stood in the way."""
 
 
 class PredictionFailed(FluxfarmError):

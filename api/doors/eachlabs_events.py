@@ -82,8 +82,8 @@ def _follow(waiter: Waiter, story: Story, party: str) -> Iterator[str]:
             row = waiter.row_moved() or row
             news: list[Event] = []
             try:
+                answer = polls.look_again(waiter, told, waiting.turn) if row else None
                 with waiting.turn:
-                    answer = polls.look_again(waiter, told) if row else None
                     if answer is not None and not begun:
                         news += story.begin(answer) if held else [story.snapshot(answer)]
                         begun = True
@@ -107,10 +107,11 @@ def _follow_key(caller: Caller, last: str | None) -> Iterator[str]:
     waiter, waiting = Waiter(frozenset({caller.key_id}), None, caller.tenant_id, _worth_a_look), services().waiting
 
     def look(prediction: uuid.UUID) -> Answer | None:
-        return services().seen.answer(prediction, caller.tenant_id, links.absolute(""), told, moved=waiter.moved)
+        base = links.absolute("")
+        return services().seen.answer(prediction, caller.tenant_id, base, told, moved=waiter.moved, turn=waiting.turn)
 
     def active() -> dict[uuid.UUID, Status]:
-        with services().database.session_scope() as session:
+        with waiting.turn, services().database.session_scope() as session:
             return lookup.active(session, caller.tenant_id, caller.key_id)
 
     feed = Feed(caller.key_id, services().events, look, active)
@@ -136,16 +137,10 @@ def _follow_key(caller: Caller, last: str | None) -> Iterator[str]:
 
 def _fed(feed: Feed, last: str | None, *, rows: bool) -> Iterator[str]:
     """What is new; the rows are looked at while nothing is told, and now and then anyway."""
-    turn = services().waiting.turn
-    with turn:
-        news = feed.begin(last)
+    yield from map(str, feed.begin(last))
+    with services().waiting.turn:
         told = feed.told()
-    yield from map(str, news)
     for each in told or ():
-        with turn:
-            news = feed.passed_on(each)
-        yield from map(str, news)
+        yield from map(str, feed.passed_on(each))
     if told is None or rows:
-        with turn:
-            news = feed.of_rows()
-        yield from map(str, news)
+        yield from map(str, feed.of_rows())

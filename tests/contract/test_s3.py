@@ -4,15 +4,22 @@ import base64
 import dataclasses
 import hashlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 
+from api.waiting import MOST_LOOKS
+from fluxfarm.announce import Announcer
 from fluxfarm.database import Database
 from fluxfarm.settings import Settings
-from tests.api import Api, Client, serving
+from tests.api import Api, Client, serving, until
+from tests.contract.conftest import NewClient
 from tests.contract.played import PlayedWorker, picture
+from tests.contract.test_long_poll import LONG, held
+from tests.processes import Proxy
 from tests.servers import S3Server, rclone_s3
 
 DATA = picture("orange", (300, 200))
@@ -73,6 +80,32 @@ def test_pictures_go_in_and_come_out(owner: Client, played: PlayedWorker) -> Non
     part = owner.get(found["output"], headers={"Range": "bytes=5-14"})
     assert (part.status_code, part.content) == (206, DATA[5:15])
     assert owner.ask("HEAD", found["output"]).headers["Content-Length"] == str(len(DATA))
+
+
+def test_a_store_that_hangs_holds_up_nobody_else(
+    s3_settings: Settings, store: S3Server, logs: Path, client: Client, new_client: NewClient, announcer: Announcer
+) -> None:
+    told = Database(s3_settings.require_database_url(), pool_size=1, tell=announcer.tell)
+    worker = PlayedWorker(told, s3_settings)
+    with Proxy(urlsplit(store.endpoint).port or 0) as proxy, ExitStack() as stack:
+        far = dataclasses.replace(s3_settings, s3_endpoint_url=f"http://127.0.0.1:{proxy.port}")
+        api = stack.enter_context(serving(far, logs))
+        slow = [client.create("unserved", output_encoding="data_uri") for _ in range(MOST_LOOKS + 1)]
+        here = Client(api.url, client.described, client.key)
+        stuck = [stack.enter_context(held(here, each, LONG)) for each in slow]
+        other = new_client()
+        there = Client(api.url, client.described, other.key)
+        prediction = other.create("unserved")
+        poll = stack.enter_context(held(there, prediction, LONG))
+        until(lambda: "doorbell is heard" in api.log.read_text(), api.log.read_text)
+        proxy.freeze()
+        claims = {str(claimed.id): claimed for claimed in [worker.claim() for _ in [*slow, prediction]]}
+        for each in [*slow, prediction]:
+            worker.succeed(claims[each], DATA)
+        assert poll.result().json()["status"] == "success"
+        assert not any(each.done() for each in stuck)
+        proxy.cut()
+    told.close()
 
 
 def test_data_uris_are_read_from_it(owner: Client, played: PlayedWorker) -> None:
