@@ -8,7 +8,6 @@ second while Redis is away. No database connection is held meanwhile.
 import logging
 import time
 import uuid
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from api.lines import Lines
+from api.places import Places
 from api.seen import NEVER
 from fluxfarm import lookup, own_ids
 from fluxfarm.announce import Doorbell, Ring
@@ -31,9 +31,6 @@ log = logging.getLogger("fluxfarm")
 
 RECHECK_SECONDS = 5.0
 RECHECK_WHILE_DEAF_SECONDS = 1.0
-MOST_IN_ALL = 3000
-"""Held by one process; it serves other connections beside them."""
-
 MOST_LOOKS = 5
 
 Interest = Callable[[str], bool]
@@ -102,34 +99,32 @@ class Waiting:
         self._database = database
         self._lines = lines
         self._doorbell = doorbell
-        self._most_of_one = most_of_one
+        self._places = Places(most_of_party=most_of_one)
         self._by_name: dict[str, set[Waiter]] = {}
-        self._held: Counter[str] = Counter()
-        self._in_all = 0
         self._began = False
         self._ending = False
         self._soon = Event()
         self.turn = BoundedSemaphore(MOST_LOOKS)
-        """Around looks of calls that wait: all may be woken at once, and others want connections too."""
+        """Around look-ups of calls that wait, no longer: all may be woken at once, and others want connections too."""
 
     @contextmanager
     def held(self, party: str, waiter: Waiter) -> Iterator[bool]:
-        """Be woken within the block; False where as many wait already as may, of this party or in all."""
-        if self._ending or self._held[party] >= self._most_of_one or self._in_all >= MOST_IN_ALL:
-            yield False
-            return
-        self._begin()
+        """Be woken within the block; False where as many wait already as may, of this party, its tenant or in all."""
+        with self._places.taken(party, waiter.tenant_id) as place:
+            if self._ending or not place:
+                yield False
+                return
+            self._begin()
+            with self._named(waiter):
+                yield True
+
+    @contextmanager
+    def _named(self, waiter: Waiter) -> Iterator[None]:
         for name in waiter.names:
             self._by_name.setdefault(name, set()).add(waiter)
-        self._held[party] += 1
-        self._in_all += 1
         try:
-            yield True
+            yield
         finally:
-            self._in_all -= 1
-            self._held[party] -= 1
-            if not self._held[party]:
-                del self._held[party]
             for name in waiter.names:
                 of_same = self._by_name[name]
                 of_same.discard(waiter)
