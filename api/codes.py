@@ -5,7 +5,10 @@ ERRORS = {
     "bad_request": (400, "The request itself is malformed."),
     "unauthenticated": (401, "No API key was sent, or it is not valid, has expired or was revoked."),
     "forbidden": (403, "The key lacks the scope that this takes."),
-    "safety_checker_required": (403, "`disable_safety_checker` takes a key with the scope `safety:off`."),
+    "safety_checker_required": (
+        403,
+        "`disable_safety_checker` is not for this key or model; the message says by whose policy.",
+    ),
     "tenant_suspended": (403, "The tenant of the key may not create predictions now."),
     "link_invalid": (403, "The link was changed, is not complete or has expired; the prediction has a fresh one."),
     "model_not_allowed": (403, "The key's or its tenant's list of models lacks this one; the message says whose."),

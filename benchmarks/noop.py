@@ -26,6 +26,7 @@ pixel_step_microseconds = 0.01
 [weights.{SLUG}]
 location = "nowhere"
 native_side = 16
+licence = "apache-2.0"
 stand_in = true
 """
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from fluxfarm.errors import ModelNotFound, SettingsError
+from fluxfarm.licences import FLUX_DEV
+from fluxfarm.safety_policy import Policy
 from fluxfarm.settings import Settings
 
 BUILT_IN = Path(__file__).with_name("catalog.toml")
@@ -30,19 +32,33 @@ class Weights:
     location: str
     native_side: int
     """Side in pixels of the square whose area these weights draw best."""
+    licence: str
+    """An id: `flux-1-dev` (see `fluxfarm.licences`), or what else it is called, such as `apache-2.0`."""
     revision: str = "main"
     stand_in: bool = False
     """Whether they are there to try the service out; they draw small, and may be told what outcome to bring about."""
     notice: str | None = None
     max_sequence_length: int | None = None
     """The most tokens of a prompt that these weights were trained with, if fewer than the model's."""
+    checkers: tuple[str, ...] = ()
+    """Where checkers lie that were made for them; they are used where the settings name none."""
+    safety: Policy | None = None
+    """The mildest policy that is allowed with them, where it is not the licence's."""
     beside: Path = BUILT_IN.parent
     """The directory of the catalogue's file."""
 
     @property
     def source(self) -> str:
         """What to load: a hub id, or a directory's path on this machine."""
-        return str(self.beside / self.location) if self.location.startswith("./") else self.location
+        return self._there(self.location)
+
+    @property
+    def checker_sources(self) -> tuple[str, ...]:
+        """Its own checkers, as `source` says it."""
+        return tuple(self._there(each) for each in self.checkers)
+
+    def _there(self, location: str) -> str:
+        return str(self.beside / location) if location.startswith("./") else location
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +79,12 @@ class Model:
     pixel_step_microseconds: float
     licence: str
     licence_url: str
+
+    @property
+    def safety(self) -> Policy | None:
+        """The mildest policy that its weights allow; None if they say nothing."""
+        by_licence = Policy.ENFORCED if self.weights.licence == FLUX_DEV else None
+        return self.weights.safety or by_licence
 
     @property
     def version(self) -> str:
@@ -106,10 +128,17 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Weights]]:
     try:
         content = tomllib.loads(path.read_text())
         found = content.get("weights", {})
-        weights = {name: Weights(name=name, beside=path.parent, **entry) for name, entry in found.items()}
-    except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
+        weights = {
+            name: Weights(name=name, beside=path.parent, **_read_weights(entry)) for name, entry in found.items()
+        }
+    except (OSError, tomllib.TOMLDecodeError, TypeError, ValueError) as error:
         raise SettingsError(f"the catalogue {path} cannot be read: {error}") from error
     return content.get("models", {}), weights
+
+
+def _read_weights(entry: dict[str, Any]) -> dict[str, Any]:
+    safety = {"safety": Policy(entry["safety"])} if "safety" in entry else {}
+    return {**entry, **safety, "checkers": tuple(entry.get("checkers", ()))}
 
 
 def _with_weights(slug: str, entry: dict[str, Any], weights: Mapping[str, Weights], settings: Settings) -> Model:

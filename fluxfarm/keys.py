@@ -14,10 +14,11 @@ from fluxfarm import audit
 from fluxfarm.changes import Words, read_changes
 from fluxfarm.credentials import hashed, new_credential, split
 from fluxfarm.errors import Conflict, NotFound, Unauthenticated
-from fluxfarm.fields import Field, Number, Text, Whole
+from fluxfarm.fields import Choice, Field, Number, Text, Whole
+from fluxfarm.safety_policy import SCOPE, Policy
 from fluxfarm.tables import ApiKey, Tenant
 
-SCOPES = ("predict", "read", "cancel", "safety:off", "admin")
+SCOPES = ("predict", "read", "cancel", SCOPE, "admin")
 """What a key may be allowed; the last two are given only on request."""
 DEFAULT_SCOPES = ("predict", "read", "cancel")
 MOST = 1_000_000_000
@@ -26,6 +27,7 @@ FIELDS = (
     Field("name", Text(100), "What the key is for; shown in lists.", default="unnamed"),
     Field("scopes", Words(SCOPES), "What it may do.", default=list(DEFAULT_SCOPES)),
     Field("models", Words(), "Models it may use; null: all that its tenant may."),
+    Field("safety", Choice(tuple(Policy)), "Whether its pictures may go unchecked; null: as its tenant says."),
     Field("creates_per_minute", Whole(1, MOST), "Creates a minute.", default=60),
     Field("reads_per_minute", Whole(1, MOST), "Reads a minute.", default=600),
     Field("max_active", Whole(1, MOST), "Active predictions at once.", default=10),
@@ -57,6 +59,9 @@ class Caller:
     models: frozenset[str] | None = None
     """None, like `tenant_models`: all."""
     tenant_models: frozenset[str] | None = None
+    safety: Policy | None = None
+    """None, like `tenant_safety`: it says nothing."""
+    tenant_safety: Policy | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ class KeyRecord:
     name: str
     scopes: list[str]
     models: list[str] | None
+    safety: str | None
     creates_per_minute: int
     reads_per_minute: int
     max_active: int
@@ -149,12 +155,12 @@ def authenticate(session: Session, key: str) -> Caller:
     """
     key_id, secret = split(key)
     expired = (ApiKey.expires_at <= func.clock_timestamp()).label("expired")
-    query = select(ApiKey, Tenant.models, expired).join(Tenant, Tenant.id == ApiKey.tenant_id)
+    query = select(ApiKey, Tenant.models, Tenant.safety, expired).join(Tenant, Tenant.id == ApiKey.tenant_id)
     row = session.execute(query.where(ApiKey.id == key_id)).one_or_none()
     expected = row[0].secret_sha256 if row else bytes(32)
     if not hmac.compare_digest(hashed(secret), expected) or row is None:
         raise Unauthenticated("The API key is not valid.")
-    found, tenant_models, has_expired = row
+    found, tenant_models, tenant_safety, has_expired = row
     if found.revoked_at is not None:
         raise Unauthenticated("The API key was revoked.")
     if has_expired:
@@ -167,6 +173,8 @@ def authenticate(session: Session, key: str) -> Caller:
         limits=KeyLimits(found.creates_per_minute, found.reads_per_minute, found.max_active),
         models=None if found.models is None else frozenset(found.models),
         tenant_models=None if tenant_models is None else frozenset(tenant_models),
+        safety=None if found.safety is None else Policy(found.safety),
+        tenant_safety=None if tenant_safety is None else Policy(tenant_safety),
     )
 
 

@@ -1,6 +1,7 @@
 """The values that travel between worker, database and API about what a prediction has come to; no ORM rows."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from fluxfarm.status import Stage
 
@@ -15,6 +16,30 @@ class Progress:
     steps: int = 0
     picture_seconds: float = 0.0
     """Time spent on the present picture."""
+
+
+class Safety(StrEnum):
+    """What is known of a picture's content."""
+
+    PASSED = "passed"
+    FLAGGED = "flagged"
+    """Found unsafe, or not judged by a checker that failed; it is withheld."""
+    UNCHECKED = "unchecked"
+    """No checker is configured."""
+    SKIPPED = "skipped"
+    """Its owner asked for that, and may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """A picture that was drawn and lies nowhere."""
+
+    position: int
+    seed: int
+    checker: str
+    reason: str
+    """The label that the checker gave it, or that the checker failed."""
+    score: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +59,9 @@ class StoredOutput:
     seed: int
     steps: int
     device_microseconds: int
-    safety: str
-    safety_score: float | None
+    safety: Safety
+    safety_score: float | None = None
+    safety_checker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +72,4 @@ class Result:
     error_message: str | None
     device_microseconds: int
     notices: tuple[str, ...]
+    withheld: tuple[Withheld, ...] = ()

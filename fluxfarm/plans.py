@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from fluxfarm.catalog import Model
 from fluxfarm.inputs import Order
+from fluxfarm.safety_policy import Policy, Ruling
 from fluxfarm.sizes import Size, render_size
 
 SEED_SPACE = 2**32
@@ -32,11 +33,15 @@ class Plan:
     check_safety: bool
     image_url: str | None = None
     image_key: str | None = None
+    safety_policy: str = Policy.DEFAULT_ON
+    safety_set_by: str = "deployment"
+    safety_off_ignored: bool = False
+    """Its owner asked for no check, in vain; see `fluxfarm.safety_policy.Ruling`."""
     test_outcome: str | None = None
     """What a client's program is tried on, instead of a picture: a code of failure, or `slow=` seconds before it."""
 
     @classmethod
-    def of(cls, order: Order, *, image_key: str | None, test_outcome: str | None = None) -> Self:
+    def of(cls, order: Order, *, image_key: str | None, ruling: Ruling, test_outcome: str | None = None) -> Self:
         """Fix what the order left open; the seeds of several pictures count up from the first."""
         first = secrets.randbelow(SEED_SPACE) if order.seed is None else order.seed
         return cls(
@@ -50,7 +55,10 @@ class Plan:
             prompt_strength=order.prompt_strength,
             output_format=order.output_format,
             output_quality=order.output_quality,
-            check_safety=not order.disable_safety_checker,
+            check_safety=ruling.checked,
+            safety_policy=ruling.policy,
+            safety_set_by=ruling.set_by,
+            safety_off_ignored=ruling.ignored,
             image_url=order.image if isinstance(order.image, str) else None,
             image_key=image_key,
             test_outcome=test_outcome,

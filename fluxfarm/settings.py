@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from fluxfarm.errors import SettingsError
+from fluxfarm.safety_policy import Policy
 
 PREFIX = "FLUXFARM_"
 CLIENT_VARIABLES = frozenset({"FLUXFARM_URL", "FLUXFARM_API_KEY"})
@@ -68,6 +69,10 @@ def names(value: str) -> tuple[str, ...]:
     if not found:
         raise ValueError("must name at least one")
     return found
+
+
+def names_or_none(value: str) -> tuple[str, ...]:
+    return () if value.strip() == "none" else names(value)
 
 
 def networks(value: str) -> tuple[Network, ...]:
@@ -155,9 +160,22 @@ class Settings:
     enlarge_stand_ins: bool = setting(
         flag, "enlarge what stand-in weights draw to the size that was asked for", default=True
     )
-    safety_checker: str | None = setting(
-        text,
-        "directory or hub id of a transformers image classifier; unset: pictures are marked unchecked",
+    safety_policy: str = setting(
+        one_of(*Policy),
+        "who may leave pictures unchecked by disable_safety_checker: everybody, keys with the scope safety:off, or "
+        "nobody; the policy of a model, tenant or key can only be stricter",
+        default=Policy.DEFAULT_ON,
+    )
+    safety_off_forbidden: str = setting(
+        one_of("refuse", "ignore"),
+        "what becomes of disable_safety_checker where that may not be: refused with 403, or checked all the same, with "
+        "a notice",
+        default="refuse",
+    )
+    safety_checker: tuple[str, ...] | None = setting(
+        names_or_none,
+        "directories or hub ids of checkers, comma separated: transformers image classifiers, or diffusers' "
+        "StableDiffusionSafetyChecker; none: pictures are marked unchecked; unset: the weights' own, if they have one",
         default=None,
     )
     safety_labels: tuple[str, ...] = setting(words, "labels of the classifier that block a picture", default=("nsfw",))

@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, BYTEA, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from fluxfarm.safety_policy import Policy
 from fluxfarm.status import Status
 
 NAMING = {
@@ -39,6 +40,7 @@ BUSY = {
     "autovacuum_vacuum_threshold": 1000,
     "autovacuum_vacuum_cost_delay": 0,
 }
+KNOWN_POLICY = f"safety IN ({', '.join(repr(word.value) for word in Policy)})"
 NOW = text("clock_timestamp()")
 QUEUED = text("status = 'queued'")
 CLAIMABLE = text("status = 'queued' AND NOT held")
@@ -63,6 +65,7 @@ class Tenant(Table):
     __table_args__ = (
         CheckConstraint("active >= 0", "active"),
         CheckConstraint("weight > 0", "weight"),
+        CheckConstraint(KNOWN_POLICY, "safety"),
         {"postgresql_with": {"fillfactor": 70, **BUSY}},
     )
 
@@ -75,6 +78,8 @@ class Tenant(Table):
     max_active: Mapped[int | None]
     creates_per_minute: Mapped[int | None]
     models: Mapped[list[str] | None]
+    safety: Mapped[str | None]
+    """The mildest policy that it allows; likewise a key's."""
     contact: Mapped[str | None]
     suspended_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=NOW)
@@ -84,7 +89,11 @@ class ApiKey(Table):
     """A credential of a tenant; only the SHA-256 of its secret is kept."""
 
     __tablename__ = "api_keys"
-    __table_args__ = (CheckConstraint("active >= 0", "active"), {"postgresql_with": {"fillfactor": 70, **BUSY}})
+    __table_args__ = (
+        CheckConstraint("active >= 0", "active"),
+        CheckConstraint(KNOWN_POLICY, "safety"),
+        {"postgresql_with": {"fillfactor": 70, **BUSY}},
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     tenant_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("tenants.id"), index=True)
@@ -92,6 +101,7 @@ class ApiKey(Table):
     secret_sha256: Mapped[bytes]
     scopes: Mapped[list[str]]
     models: Mapped[list[str] | None]
+    safety: Mapped[str | None]
     creates_per_minute: Mapped[int] = mapped_column(server_default="60")
     reads_per_minute: Mapped[int] = mapped_column(server_default="600")
     max_active: Mapped[int] = mapped_column(server_default="10")
@@ -194,6 +204,8 @@ class PredictionResult(Table):
     error_message: Mapped[str | None]
     device_microseconds: Mapped[int] = mapped_column(BigInteger, server_default="0")
     notices: Mapped[list[str]] = mapped_column(server_default="{}")
+    withheld: Mapped[list[Any]] = mapped_column(JSONB, server_default=text("'[]'"))
+    """The pictures that were drawn and are not handed out, and why; see `fluxfarm.outcomes.Withheld`."""
 
 
 class Output(Table):
@@ -217,6 +229,7 @@ class Output(Table):
     device_microseconds: Mapped[int] = mapped_column(BigInteger)
     safety: Mapped[str]
     safety_score: Mapped[float | None]
+    safety_checker: Mapped[str | None]
 
 
 class Lease(Table):
@@ -317,6 +330,36 @@ class Remembered(Table):
     fingerprint: Mapped[bytes | None]
     """Of the body that was sent."""
     at: Mapped[datetime] = mapped_column(server_default=NOW, index=True)
+
+
+class Moderation(Table):
+    """What a check said of a prompt, an input picture or an output; the database refuses to change a row.
+
+    It names ids, not rows: what was decided is remembered for a time of its own.
+    """
+
+    __tablename__ = "moderation"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=NOW, index=True)
+    prediction_id: Mapped[uuid.UUID | None]
+    """None where a create was refused."""
+    attempt: Mapped[int | None]
+    tenant_id: Mapped[uuid.UUID]
+    key_id: Mapped[str]
+    model: Mapped[str]
+    request_id: Mapped[str]
+    stage: Mapped[str]
+    what: Mapped[str]
+    """The field of the input, or the place of the output from 0."""
+    verdict: Mapped[str]
+    withheld: Mapped[bool]
+    checker: Mapped[str | None]
+    label: Mapped[str | None]
+    score: Mapped[float | None]
+    threshold: Mapped[float | None]
+    policy: Mapped[str]
+    set_by: Mapped[str]
 
 
 class AuditEntry(Table):

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from fluxfarm import audit
 from fluxfarm.changes import Name, Words, read_changes
 from fluxfarm.errors import Conflict, NotFound
-from fluxfarm.fields import Field, Number, Text, Whole
+from fluxfarm.fields import Choice, Field, Number, Text, Whole
+from fluxfarm.safety_policy import Policy
 from fluxfarm.tables import Tenant
 
 MONTH_SECONDS = 30 * 24 * 3600
@@ -32,6 +33,7 @@ FIELDS = (
     Field("max_active", Whole(1, MOST), "Active predictions over all its keys; null: no limit of its own."),
     Field("creates_per_minute", Whole(1, MOST), "Creates a minute over all its keys; null: no limit of its own."),
     Field("models", Words(), "Models it may use; null: all."),
+    Field("safety", Choice(tuple(Policy)), "Whether its pictures may go unchecked; null: as the farm says."),
     Field("contact", Text(200), "Whom to write to."),
 )
 NAME = Field("name", Name(), "Its name, unique here.", required=True)
@@ -69,6 +71,7 @@ class TenantRecord:
     max_active: int | None
     creates_per_minute: int | None
     models: list[str] | None
+    safety: str | None
     contact: str | None
     active: int
     suspended_at: datetime | None

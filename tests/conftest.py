@@ -28,7 +28,7 @@ for name in [name for name in os.environ if name.startswith("FLUXFARM_")]:
 
 TABLES = (
     "outputs, prediction_results, prediction_inputs, leases, predictions, fair_tags, model_queues, workers, "
-    "api_keys, tenants, audit"
+    "api_keys, tenants, audit, moderation"
 )
 
 

@@ -11,12 +11,13 @@ from fluxfarm.database import Database
 from fluxfarm.keys import Caller
 from fluxfarm.plans import Plan
 from fluxfarm.queue import queue_name, redis_client
+from fluxfarm.safety_policy import Ruling
 from fluxfarm.settings import Settings
 
 
 def request(caller: Caller, model: Model, **sent: Any) -> Request:
     order = inputs.parse(model, {"prompt": "a red circle", **sent})
-    plan = Plan.of(order, image_key=None)
+    plan = Plan.of(order, image_key=None, ruling=Ruling())
     return Request(id=uuid.uuid4(), caller=caller, model=model, plan=plan, shown_input=order.echo, request_id="test")
 
 

@@ -38,6 +38,7 @@ pixel_step_microseconds = 0.01
 [weights.{slug}]
 location = "{location}"
 native_side = 128
+licence = "apache-2.0"
 stand_in = true
 """
 

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 
+from fluxfarm import checkers
 from fluxfarm.announce import CANCELS, Announcer, Doorbell
 from fluxfarm.catalog import Model, load_catalog
 from fluxfarm.database import Database
@@ -110,20 +111,22 @@ def _load(model: Model, settings: Settings) -> tuple[Pipeline, Check | None]:
     watchdog.arm(settings.load_limit_seconds)
     pipeline = pipelines.load(model, DeviceOptions.of(settings))
     pipeline.warm()
-    check = _checker(settings)
+    check = _checker(model, settings)
     watchdog.disarm()
     return pipeline, check
 
 
-def _checker(settings: Settings) -> Check | None:
-    if settings.safety_checker is None:
+def _checker(model: Model, settings: Settings) -> Check | None:
+    loaded = [
+        pipelines.load_safety_checker(location, labels=settings.safety_labels, threshold=settings.safety_threshold)
+        for location in checkers.locations(model, settings)
+    ]
+    if not loaded:
         return None
-    checker = pipelines.load_safety_checker(
-        settings.safety_checker, labels=settings.safety_labels, threshold=settings.safety_threshold
-    )
 
     def check(rendered: Rendered) -> Verdict:
-        return checker.check(rendered.pixels)
+        verdicts = [checker.check(rendered.pixels) for checker in loaded]
+        return next((verdict for verdict in verdicts if verdict.blocked), verdicts[0])
 
     return check
 

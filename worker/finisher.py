@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from fluxfarm import lifecycle, lookup
 from fluxfarm.database import Database
 from fluxfarm.errors import LeaseLost, PredictionFailed, Unavailable
-from fluxfarm.outcomes import StoredOutput
+from fluxfarm.outcomes import Safety, StoredOutput
 from fluxfarm.status import Stage
 from fluxfarm.storage import ObjectStore, object_key
 from worker import images
@@ -322,7 +322,7 @@ def _stored_output(job: Job, rendered: Rendered, data: bytes, verdict: Verdict |
         seed=rendered.seed,
         steps=job.steps,
         device_microseconds=round(rendered.seconds * 1e6),
-        safety="safe" if verdict else "unchecked",
+        safety=Safety.PASSED if verdict else Safety.UNCHECKED if plan.check_safety else Safety.SKIPPED,
         safety_score=verdict.score if verdict else None,
     )
 

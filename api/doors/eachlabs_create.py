@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from flask import g, request
 
-from api import body, limits, repeats, test_outcome, tracing, uploads
+from api import body, limits, repeats, safety, test_outcome, tracing, uploads
 from api.auth import Flood
 from api.services import services
 from fluxfarm import admission, inputs
@@ -19,13 +19,13 @@ from fluxfarm.errors import (
     FieldError,
     FluxfarmError,
     InvalidInput,
-    SafetyCheckerRequired,
     Unavailable,
 )
 from fluxfarm.inputs import DataPicture, Order
 from fluxfarm.keys import Caller
 from fluxfarm.plans import Plan
 from fluxfarm.retries import Repeatable, Replayed
+from fluxfarm.safety_policy import Ruling
 from fluxfarm.sent import shortened
 
 FIELDS = ("model", "version", "priority", "input")
@@ -40,6 +40,7 @@ class Asked:
 
     model: Model
     order: Order
+    ruling: Ruling
     low_priority: bool
     retention_seconds: int | None
     cancel_after_seconds: int | None
@@ -119,7 +120,7 @@ def read(caller: Caller, sent: dict[str, Any], found_wrong: Sequence[FieldError]
 
     Raises:
         InvalidInput: with all that is wrong with it, and what was found wrong before.
-        SafetyCheckerRequired: the key may not disable the safety checker.
+        SafetyCheckerRequired: the pictures may not go unchecked.
 
     """
     wrong = [*_wrong_fields(sent), *found_wrong]
@@ -140,10 +141,8 @@ def read(caller: Caller, sent: dict[str, Any], found_wrong: Sequence[FieldError]
     deadline = tried(lambda: body.cancel_after_seconds(request))
     if wrong or wanted is None or order is None:
         raise body.invalid(wrong)
-    if order.disable_safety_checker and "safety:off" not in caller.scopes:
-        message = "This key may not set input.disable_safety_checker; leave it out or send false."
-        raise SafetyCheckerRequired(message)
-    return Asked(wanted, order, sent.get("priority") == "low", kept, deadline, outcome)
+    ruling = safety.ruling(caller, wanted, order, "input.disable_safety_checker")
+    return Asked(wanted, order, ruling, sent.get("priority") == "low", kept, deadline, outcome)
 
 
 def _wrong_fields(sent: dict[str, Any]) -> list[FieldError]:
@@ -171,7 +170,7 @@ def _admit(caller: Caller, asked: Asked, repeatable: Repeatable | None, until: f
         id=prediction,
         caller=caller,
         model=asked.model,
-        plan=Plan.of(asked.order, image_key=image_key, test_outcome=asked.test_outcome),
+        plan=Plan.of(asked.order, image_key=image_key, ruling=asked.ruling, test_outcome=asked.test_outcome),
         shown_input=asked.order.echo,
         request_id=g.request_id,
         traceparent=tracing.traceparent(request),

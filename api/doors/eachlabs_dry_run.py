@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Request
 
-from api import body, uploads
+from api import body, safety, uploads
 from api.doors import eachlabs_words as words
 from api.doors.eachlabs_create import Asked
 from api.services import services
@@ -48,11 +48,15 @@ def told(asked: Asked) -> dict[str, Any]:
         "height": height,
         "rendered_width": rendered_width,
         "rendered_height": rendered_height,
-        "safety": _safety(asked),
+        "safety": safety.foretold(plan, model),
         "pixel_steps": round(pixel_steps),
         "estimated_seconds": round(seconds, 3),
         "queue": words.standing(line.end(seconds) if line else None),
-        "notices": [*([model.weights.notice] if model.weights.notice else []), *asked.order.notices],
+        "notices": [
+            *([model.weights.notice] if model.weights.notice else []),
+            *asked.order.notices,
+            *safety.notices(plan),
+        ],
     }
 
 
@@ -60,9 +64,11 @@ def _plan(asked: Asked) -> tuple[Plan, Size | None]:
     """As a create would make it, but that a picture in the request is looked at, not kept; and the size, if known."""
     picture = asked.order.image
     if not isinstance(picture, DataPicture):
-        return Plan.of(asked.order, image_key=None, test_outcome=asked.test_outcome), asked.order.size
+        return Plan.of(
+            asked.order, image_key=None, ruling=asked.ruling, test_outcome=asked.test_outcome
+        ), asked.order.size
     found = uploads.looked_at(services(), picture)
-    plan = Plan.of(asked.order, image_key="not kept", test_outcome=asked.test_outcome)
+    plan = Plan.of(asked.order, image_key="not kept", ruling=asked.ruling, test_outcome=asked.test_outcome)
     return plan, asked.order.size or matching(Size(found.width, found.height), plan.megapixels)
 
 
@@ -74,11 +80,3 @@ def _sides(size: Size | None, asked: Asked) -> tuple[int, int, int, int] | tuple
     drawn = render_size(size, weights.native_side) if weights.stand_in else size
     kept = size if services().settings.enlarge_stand_ins else drawn
     return kept.width, kept.height, drawn.width, drawn.height
-
-
-def _safety(asked: Asked) -> dict[str, Any]:
-    if services().settings.safety_checker is None:
-        return {"checked": False, "reason": "No safety checker is configured here."}
-    if asked.order.disable_safety_checker:
-        return {"checked": False, "reason": "input.disable_safety_checker is true, and the key may set it."}
-    return {"checked": True, "reason": "A picture that the safety checker finds unsafe is withheld."}

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from api import links
+from api import links, safety
 from api.services import services
 from fluxfarm import inputs
 from fluxfarm.catalog import Model
@@ -43,6 +43,7 @@ def prediction(view: PredictionView) -> dict[str, Any]:
         "input": _input(view),
         "output": output(urls, several=len(view.plan.seeds) > 1),
         "images": images,
+        "safety": safety.told(view.plan),
         "logs": _logs(view),
         "error": result.error_message if result else None,
         "error_code": result.error_code if result else None,
@@ -123,6 +124,7 @@ def _image(view: PredictionView, output: StoredOutput) -> dict[str, Any]:
         "seed": output.seed,
         "safety": output.safety,
         "safety_score": output.safety_score,
+        "safety_checker": output.safety_checker,
     }
 
 
@@ -153,7 +155,7 @@ def _logs(view: PredictionView) -> str:
 def _notices(view: PredictionView) -> list[str]:
     served = services().catalog.models.get(view.model)
     own = [served.weights.notice] if served and served.version == view.version and served.weights.notice else []
-    return [*own, *(view.result.notices if view.result else ())]
+    return [*own, *safety.notices(view.plan), *(view.result.notices if view.result else ())]
 
 
 def _metrics(view: PredictionView) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from api.codes import CANCELLATIONS, ERRORS, FAILURES
 from fluxfarm import inputs
 from fluxfarm.catalog import Catalog
 from fluxfarm.line import WaitingFor
+from fluxfarm.outcomes import Safety
+from fluxfarm.safety_policy import Policy
 from fluxfarm.status import Stage
 
 Schema = dict[str, Any]
@@ -93,7 +95,11 @@ HEADERS: dict[str, Schema] = {
 }
 
 CROP = _object(dict.fromkeys(("left", "top", "right", "bottom"), COUNT), type=["object", "null"])
-SAFETY = {"enum": ["safe", "unchecked"]}
+SAFETY = {"enum": [*Safety]}
+POLICY = {
+    "policy": _said({"enum": [*Policy]}, "Who may leave pictures unchecked; the strictest of all that apply."),
+    "set_by": _said({"enum": ["deployment", "model", "tenant", "key"]}, "Whose policy it is."),
+}
 
 IMAGE = _object(
     {
@@ -107,8 +113,13 @@ IMAGE = _object(
         "bytes": _said(COUNT, "Size of the file."),
         "sha256": {**TEXT, "pattern": "^[0-9a-f]{64}$"},
         "seed": _said(COUNT, "The seed that was used."),
-        "safety": _said(SAFETY, "`unchecked` where no checker is configured, or the caller disabled it."),
-        "safety_score": {"type": ["number", "null"]},
+        "safety": _said(
+            SAFETY,
+            "`flagged` is withheld; `unchecked` where no checker is configured; `skipped` where its owner may and did"
+            " ask for that.",
+        ),
+        "safety_score": _said({"type": ["number", "null"]}, "What the checker gave; null if none looked at it."),
+        "safety_checker": _said(TEXT_OR_NULL, "Which checker, and a hash of its weights."),
     }
 )
 
@@ -177,6 +188,7 @@ PREDICTION = _object(
         ),
         "output": OUTPUT,
         "images": {"type": "array", "items": ref("Image")},
+        "safety": _object({**POLICY, "checked": _said({"type": "boolean"}, "Unless no checker is configured.")}),
         "logs": _said(TEXT, "Lines as tqdm writes them."),
         "error": _said(TEXT_OR_NULL, "Why it failed, or was cancelled without a call, in one sentence."),
         "error_code": _said({"enum": [*FAILURES, *CANCELLATIONS, None]}, "The same for programs."),
@@ -210,7 +222,7 @@ DRY_RUN = _object(
         "height": {"type": ["integer", "null"]},
         "rendered_width": _said({"type": ["integer", "null"]}, "What the model draws, before it is enlarged."),
         "rendered_height": {"type": ["integer", "null"]},
-        "safety": _object({"checked": {"type": "boolean"}, "reason": TEXT}),
+        "safety": _object({**POLICY, "checked": {"type": "boolean"}, "reason": TEXT}),
         "pixel_steps": _said(COUNT, "The cost: pixels on the device times steps, over all pictures."),
         "estimated_seconds": _said(SECONDS, "On the device, at the pace measured lately, or else at its catalogue's."),
         "queue": _said(QUEUE, "Where it would wait, if it went after all that wait now."),

@@ -12,7 +12,7 @@ from fluxfarm.catalog import load_catalog
 from fluxfarm.database import Database
 from fluxfarm.lifecycle import Claimed
 from fluxfarm.moves import Moved, Word
-from fluxfarm.outcomes import Progress, StoredOutput
+from fluxfarm.outcomes import Progress, Safety, StoredOutput
 from fluxfarm.settings import Settings
 from fluxfarm.status import Stage
 from fluxfarm.storage import object_key, open_store
@@ -81,8 +81,7 @@ class PlayedWorker:
             seed=held.plan.seeds[place],
             steps=held.plan.num_inference_steps,
             device_microseconds=1000,
-            safety="unchecked",
-            safety_score=None,
+            safety=Safety.UNCHECKED,
         )
 
 

@@ -13,7 +13,7 @@ from fluxfarm.catalog import Model
 from fluxfarm.database import Database
 from fluxfarm.errors import NotFinished, NotFound, RateLimited, RepeatedDifferently
 from fluxfarm.keys import Caller
-from fluxfarm.outcomes import StoredOutput
+from fluxfarm.outcomes import Safety, StoredOutput
 from fluxfarm.retries import Repeatable
 from tests.farm import create, request
 
@@ -31,8 +31,7 @@ OUTPUT = StoredOutput(
     seed=1,
     steps=1,
     device_microseconds=1,
-    safety="unchecked",
-    safety_score=None,
+    safety=Safety.UNCHECKED,
 )
 OLDER = text("UPDATE predictions SET created_at = created_at - interval '2 min'")
 

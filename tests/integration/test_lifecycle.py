@@ -22,7 +22,7 @@ from fluxfarm.errors import ConcurrencyLimited, LeaseLost
 from fluxfarm.keys import Caller
 from fluxfarm.lifecycle import Claimed
 from fluxfarm.local.postgres import PrivatePostgres
-from fluxfarm.outcomes import Progress, StoredOutput
+from fluxfarm.outcomes import Progress, Safety, StoredOutput
 from fluxfarm.status import ACTIVE, MOVES, Stage, Status
 from tests.conftest import TABLES
 from tests.farm import request
@@ -75,7 +75,7 @@ def output(position: int = 0) -> StoredOutput:
     return StoredOutput(
         position=position, object_key=f"x/{position}", media_type="image/webp", bytes=1, sha256="0" * 64,
         width=16, height=16, render_width=16, render_height=16, crop=None, seed=1, steps=1,
-        device_microseconds=1000, safety="unchecked", safety_score=None,
+        device_microseconds=1000, safety=Safety.UNCHECKED,
     )  # fmt: skip
 
 

@@ -86,7 +86,7 @@ def test_the_token_decides_and_the_machine_adds_its_own(tmp_path: Path) -> None:
 
 def test_the_operators_catalogue_travels_along(tmp_path: Path) -> None:
     file = tmp_path / "own.toml"
-    file.write_text('[weights.own]\nlocation = "somebody/own"\nnative_side = 512\n')
+    file.write_text('[weights.own]\nlocation = "somebody/own"\nnative_side = 512\nlicence = "apache-2.0"\n')
     made = token(catalog=str(file), weights="flux-dev=own")
     member = make_member(made, {"FLUXFARM_CATALOG": "/none"}, data_dir=tmp_path, store=tmp_path)
     assert member.catalog.model("flux-dev").weights.location == "somebody/own"

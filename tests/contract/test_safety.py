@@ -1,0 +1,61 @@
+"""Who may leave pictures unchecked, and how that is told."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fluxfarm import tenants
+from fluxfarm.database import Database
+from fluxfarm.safety_policy import SCOPE
+from fluxfarm.settings import Settings
+from tests.api import Api, Client, serving
+from tests.contract.conftest import NewClient
+from tests.contract.test_dry_run import dry
+
+MAY = ("predict", "read", SCOPE)
+
+
+def test_only_a_key_that_may_leaves_pictures_unchecked(new_client: NewClient) -> None:
+    client = new_client(scopes=MAY)
+    checked = client.look(client.create("unserved"))
+    assert checked["safety"] == {"policy": "default_on", "set_by": "deployment", "checked": True}
+    unchecked = client.look(client.create("unserved", disable_safety_checker=True))
+    assert unchecked["safety"]["checked"] is False
+    refusal = new_client().try_create("unserved", disable_safety_checker=True)
+    assert (refusal.status_code, refusal.json()["code"]) == (403, "safety_checker_required")
+
+
+def test_a_stricter_tenant_or_key_beats_the_scope(new_client: NewClient, database: Database) -> None:
+    of_key, of_tenant = new_client(scopes=MAY, safety="enforced"), new_client("studio", scopes=MAY)
+    with database.session_scope() as session:
+        tenants.change(session, "studio", {"safety": "enforced"}, by="test")
+    for client, who in ((of_key, "key"), (of_tenant, "tenant")):
+        refusal = client.try_create("unserved", disable_safety_checker=True).json()
+        assert refusal["code"] == "safety_checker_required"
+        assert f"by the {who}'s policy" in refusal["error"]
+        assert client.look(client.create("unserved"))["safety"]["set_by"] == who
+
+
+def test_a_milder_tenant_changes_nothing(new_client: NewClient, database: Database) -> None:
+    client = new_client("studio", safety="off_allowed")
+    with database.session_scope() as session:
+        tenants.change(session, "studio", {"safety": "off_allowed"}, by="test")
+    assert client.try_create("unserved", disable_safety_checker=True).status_code == 403
+
+
+@pytest.fixture(scope="module")
+def lenient(farm: Settings, logs: Path) -> Iterator[Api]:
+    """Passes over wishes that may not be granted."""
+    with serving(replace(farm, safety_off_forbidden="ignore"), logs) as served:
+        yield served
+
+
+def test_an_operator_may_pass_over_such_wishes(lenient: Api, new_client: NewClient) -> None:
+    strict = new_client()
+    with Client(lenient.url, strict.described, strict.key) as client:
+        found = client.look(client.create("unserved", disable_safety_checker=True))
+        assert found["safety"]["checked"] is True
+        assert found["notices"][-1].startswith("disable_safety_checker has no effect here")
+        assert dry(client, disable_safety_checker=True)["notices"][-1] == found["notices"][-1]
