@@ -14,16 +14,29 @@ import requests
 from tqdm import tqdm
 
 from fluxfarm.cli.batch_rows import Row, rows
-from fluxfarm.cli.client import Client, client, refusal, retry_after
+from fluxfarm.cli.client import ABSENT, PATIENCE_SECONDS, Client, client, code, refusal, retry_after
 from fluxfarm.cli.contact_sheet import contact_sheet
 from fluxfarm.cli.predict import ENDS
-from fluxfarm.cli.transfer import save_pictures
+from fluxfarm.cli.transfer import PictureGone, save_pictures
 
 INDEX = "index.jsonl"
 IDENTITY = "batch-id"
 SHEET = "contact-sheet.webp"
 LONGEST_WAIT_SECONDS = 10
-PASSING = (requests.codes.too_many_requests, requests.codes.service_unavailable, requests.codes.conflict)
+FULL = (requests.codes.too_many_requests, requests.codes.conflict)
+"""There is no room yet, or a create of the same id is under way."""
+OF_THE_ROW = (
+    "bad_request",
+    "body_too_large",
+    "idempotency_mismatch",
+    "invalid_input",
+    "model_not_allowed",
+    "model_not_found",
+    "safety_checker_required",
+)
+"""Refusals of one row for what it asks; all others are none of its fault."""
+GONE = "not_found"
+EXPIRED = {"status": "expired", "error": "It was gone before its pictures were saved."}
 
 
 @click.command()
@@ -82,7 +95,7 @@ class Index:
 
     def id_of(self, row: Row) -> uuid.UUID:
         """The row's own id: the same for the same row of the same batch, another once it has failed or was changed."""
-        asked = json.dumps([row.number, self._failures.get(row.number, 0), row.body], sort_keys=True)
+        asked = json.dumps([row.number, self._failures.get(row.number, 0), row.asked], sort_keys=True)
         return uuid.uuid5(self._batch, asked)
 
     def done(self, row: Row) -> bool:
@@ -126,6 +139,7 @@ class Batch:
     pending: deque[Row]
     _under_way: deque[tuple[uuid.UUID, Row]] = field(default_factory=deque)
     _create_again_at: float = 0.0
+    _absent_since: float | None = None
 
     def run(self, total: int) -> None:
         with tqdm(total=total, initial=total - len(self.pending), unit="row", desc="batch") as bar:
@@ -140,18 +154,34 @@ class Batch:
                     time.sleep(max(0.0, self._create_again_at - time.monotonic()))
 
     def _create(self, row: Row) -> bool:
-        """Whether the row has ended with that: it was refused."""
+        """Whether the row has ended with that: it was refused.
+
+        It keeps its id unless that is sure: what a broken gateway answered for may have been created.
+        """
         prediction = self.index.id_of(row)
-        response = self.api.ask("PUT", f"/v1/prediction/{prediction}", json=row.body)
-        if response is not None and response.ok:
-            self._under_way.append((prediction, row))
-            return False
-        if response is None or response.status_code in PASSING:
+        response = self.api.ask("PUT", f"/v1/prediction/{prediction}", json=row.body())
+        self._note_absence(response)
+        if response is None or response.status_code in (*FULL, *ABSENT):
             self.pending.appendleft(row)
             self._create_again_at = time.monotonic() + retry_after(response)
             return False
+        if response.status_code == requests.codes.ok:
+            self._under_way.append((prediction, row))
+            return False
+        if response.status_code != requests.codes.request_entity_too_large and code(response) not in OF_THE_ROW:
+            raise click.ClickException(refusal(response))
         self.index.write(row, prediction, {"status": "refused", "error": refusal(response)}, [])
         return True
+
+    def _note_absence(self, response: requests.Response | None) -> None:
+        """Raises `ClickException` once nobody has taken a create for a minute."""
+        now = time.monotonic()
+        if response is not None and response.status_code not in ABSENT:
+            self._absent_since = None
+        elif self._absent_since is None:
+            self._absent_since = now
+        elif now - self._absent_since > PATIENCE_SECONDS:
+            self.api.judged(response)
 
     def _wait_for_first(self) -> bool:
         """Whether the one that was created first has ended, and what it drew is saved."""
@@ -159,11 +189,22 @@ class Batch:
         wait = LONGEST_WAIT_SECONDS
         if self.pending:
             wait = min(wait, math.ceil(max(0.0, self._create_again_at - time.monotonic())))
-        seen = self.api.look(f"/v1/prediction/{prediction}?wait={wait}").json()
-        if seen["status"] not in ENDS:
+        seen = self._look(f"/v1/prediction/{prediction}?wait={wait}")
+        if seen["status"] not in (*ENDS, EXPIRED["status"]):
             return False
+        images = seen["images"] if seen["status"] == "success" else []
+        try:
+            files = save_pictures(images, self.output / f"{row.number:05}")
+        except PictureGone:
+            seen, files = EXPIRED, []
         self._under_way.popleft()
-        files = save_pictures(seen["images"], self.output / f"{row.number:05}") if seen["status"] == "success" else []
         self.index.write(row, prediction, seen, files)
         self._create_again_at = 0.0
         return True
+
+    def _look(self, path: str) -> dict[str, Any]:
+        response = self.api.look_for(path)
+        if response is not None and code(response) == GONE:
+            return EXPIRED
+        seen: dict[str, Any] = self.api.judged(response).json()
+        return seen

@@ -1,6 +1,7 @@
 """What a batch is asked for: the rows of a CSV or JSONL file as creates."""
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 import click
 
-from fluxfarm.cli.transfer import picture_to_send
+from fluxfarm.cli.transfer import data_uri, picture_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +18,20 @@ class Row:
     """One create; rows count from 1, a CSV's heading left out."""
 
     number: int
-    body: dict[str, Any]
+    asked: dict[str, Any]
+    """As it is sent, but that a picture from a file is named by its SHA-256."""
+    picture: Path | None = None
+    """That file: of thousands, all at once would not fit."""
 
     @property
     def prompt(self) -> str:
-        return str(self.body["input"].get("prompt", ""))
+        return str(self.asked["input"].get("prompt", ""))
+
+    def body(self) -> dict[str, Any]:
+        """What to send; raises `ClickException` if its picture cannot be read."""
+        if self.picture is None:
+            return self.asked
+        return {**self.asked, "input": {**self.asked["input"], "image": data_uri(self.picture)}}
 
 
 def rows(path: Path, model: str) -> list[Row]:
@@ -68,11 +78,20 @@ def _csv_lines(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
 
 def _row(number: int, fields: dict[str, Any], model: str, beside: Path) -> Row:
     """A file named as an input picture stands beside the batch's file."""
-    asked = {name: value for name, value in fields.items() if name not in ("model", "priority")}
-    if isinstance(image := asked.get("image"), str):
-        local = beside / image
-        asked["image"] = picture_to_send(str(local) if local.is_file() else image)
-    body = {"model": fields.get("model", model), "input": asked}
+    sent = {name: value for name, value in fields.items() if name not in ("model", "priority")}
+    image = sent.get("image")
+    picture = picture_file(image, beside) if isinstance(image, str) else None
+    if picture is not None:
+        sent["image"] = _sha256(picture)
+    asked = {"model": fields.get("model", model), "input": sent}
     if "priority" in fields:
-        body["priority"] = fields["priority"]
-    return Row(number, body)
+        asked["priority"] = fields["priority"]
+    return Row(number, asked, picture)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be read: {error.strerror}") from None

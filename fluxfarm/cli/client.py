@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,14 @@ from fluxfarm.settings import Settings
 
 TIMEOUT_SECONDS = 70
 PATIENCE_SECONDS = 60
-PASSING = (requests.codes.too_many_requests, requests.codes.service_unavailable)
+ABSENT = (
+    requests.codes.internal_server_error,
+    requests.codes.bad_gateway,
+    requests.codes.service_unavailable,
+    requests.codes.gateway_timeout,
+)
+"""The API, or what stands before it, cannot say what became of a call."""
+PASSING = (requests.codes.too_many_requests, *ABSENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +31,10 @@ class Client:
 
     def call(self, method: str, path: str, **arguments: Any) -> requests.Response:
         """Ask the API; raises `ClickException` with its own words when it refuses or does not answer."""
-        return self._judged(self.ask(method, path, **arguments))
+        return self.judged(self.ask(method, path, **arguments))
 
-    def _judged(self, response: requests.Response | None) -> requests.Response:
+    def judged(self, response: requests.Response | None) -> requests.Response:
+        """An answer that is no refusal; raises as `call` does."""
         if response is None:
             raise click.ClickException(f"No answer from {self.url}; is fluxfarm running?")
         if response.status_code >= requests.codes.bad_request:
@@ -33,14 +42,12 @@ class Client:
         return response
 
     def look(self, path: str) -> requests.Response:
-        """Read what is already under way: an absence or a limit that passes within a minute ends nothing."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            response = self.ask("GET", path)
-            passing = response is None or response.status_code in PASSING
-            if not passing or time.monotonic() > deadline:
-                return self._judged(response)
-            time.sleep(retry_after(response))
+        """Read what is already under way, patiently; raises as `call` does."""
+        return self.judged(self.look_for(path))
+
+    def look_for(self, path: str) -> requests.Response | None:
+        """As `look`, but a refusal is an answer too."""
+        return patiently(lambda: self.ask("GET", path))
 
     def ask(self, method: str, path: str, **arguments: Any) -> requests.Response | None:
         """The answer, whatever it says; None where there is none."""
@@ -65,10 +72,29 @@ def client() -> Client:
     return Client(url.rstrip("/"), key)
 
 
+def patiently(ask: Callable[[], requests.Response | None]) -> requests.Response | None:
+    """Ask until there is an answer: an absence or a limit that passes within a minute ends nothing."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        response = ask()
+        passing = response is None or response.status_code in PASSING
+        if not passing or time.monotonic() > deadline:
+            return response
+        time.sleep(retry_after(response))
+
+
 def retry_after(response: requests.Response | None) -> float:
     """Seconds until the API wants to be asked again."""
     said = response.headers.get("Retry-After", "") if response is not None else ""
     return min(PATIENCE_SECONDS, int(said)) if said.isdecimal() else 1.0
+
+
+def code(response: requests.Response) -> str | None:
+    """The API's own code of a refusal; None for what somebody else answered."""
+    try:
+        return str(response.json()["code"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def refusal(response: requests.Response) -> str:
