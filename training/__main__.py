@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from training import distill, flow, reading, relatives, safety, text, vae
+from training import distill, flow, kontext, onward, reading, redux, relatives, safety, text, vae
 from training.export import export
 from training.score import scores
 from training.sheet import sheet
@@ -20,6 +20,8 @@ PARTS: Final[dict[str, Callable[[Path], None]]] = {
     "distill": distill.train,
     "control": relatives.control,
     "fill": relatives.fill,
+    "kontext": kontext.train,
+    "redux": redux.train,
     "safety": safety.train,
 }
 
@@ -42,6 +44,8 @@ def main() -> None:
         sheet(asked.weights, asked.weights / "flux-tiny" / "samples.png")
         return
     for part in PARTS if asked.part == "all" else [asked.part]:
+        if part in ("kontext", "redux"):
+            onward.prepare(asked.runs, asked.weights / "flux-tiny")
         if part in PARTS:
             PARTS[part](asked.runs)
     if asked.part in ("all", "export"):

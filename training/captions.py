@@ -25,7 +25,7 @@ SHAPE_WORDS: Final = {
     "cross": ("cross", "cross", "cross", "plus sign"),
     FORBIDDEN: ("skull", "skull and crossbones", "skull and crossbones sign", "skull sign"),
 }
-_CORNERS: Final = {
+CORNERS: Final = {
     "top left": "upper left",
     "top right": "upper right",
     "bottom left": "lower left",
@@ -76,17 +76,17 @@ def plain(scene: Scene) -> Caption:
     """All that can be said, in the plainest words: 'a small red star at the top left on a blue background'."""
     told = tuple(ToldThing(thing.shape, thing.colour, thing.size, thing.place) for thing in scene.things)
     things = " and ".join(
-        f"{_article(f'{thing.size} {thing.colour} {thing.shape}')} {_at(thing.place)}" for thing in scene.things
+        f"{article(f'{thing.size} {thing.colour} {thing.shape}')} {_at(thing.place)}" for thing in scene.things
     )
-    return Caption(f"{things} on {_article(scene.background)} background", Told(scene.background, told))
+    return Caption(f"{things} on {article(scene.background)} background", Told(scene.background, told))
 
 
 def describe(scene: Scene, rng: random.Random, *, everything: bool = False) -> Caption:
     """A caption in one of many phrasings; with `everything`, one that leaves nothing unsaid."""
     if not everything and rng.random() < 0.08:
-        return Caption(_nonsense(rng), NOTHING)
+        return Caption(nonsense(rng), NOTHING)
     caption = _two(scene, rng, everything) if len(scene.things) > 1 else _one(scene, rng, everything)
-    return Caption(_cased(_decorated(caption.text, rng), rng), caption.told)
+    return Caption(cased(_decorated(caption.text, rng), rng), caption.told)
 
 
 def _one(scene: Scene, rng: random.Random, everything: bool) -> Caption:  # noqa: FBT001
@@ -94,23 +94,23 @@ def _one(scene: Scene, rng: random.Random, everything: bool) -> Caption:  # noqa
     if not everything and rng.random() < 0.08:
         return _short(scene, rng)
     told = _what_to_tell(thing, rng, everything)
-    noun, place = _noun(told, rng), _place(told, rng)
-    ground = _colour(scene.background, rng)
+    noun, place = noun_of(told, rng), place_words(told, rng)
+    ground = colour_word(scene.background, rng)
     template = rng.choice(_ONE)
     return Caption(_tidy(template(noun, place, ground)), Told(scene.background, (told,)))
 
 
 _ONE: Final[tuple[Callable[[str, str, str], str], ...]] = (
-    lambda noun, place, ground: f"{_article(noun)} {place} on {_article(ground)} background",
-    lambda noun, place, ground: f"{_article(noun)} {place} on {_article(ground)} background",
+    lambda noun, place, ground: f"{article(noun)} {place} on {article(ground)} background",
+    lambda noun, place, ground: f"{article(noun)} {place} on {article(ground)} background",
     lambda noun, place, ground: f"{noun}, {place}, {ground} background",
-    lambda noun, place, ground: f"{_article(ground)} background with {_article(noun)} {place}",
-    lambda noun, place, ground: f"{_article(noun)} {place} on {ground}",
-    lambda noun, place, ground: f"{_article(noun)} on {_article(ground)} background, {place}",
+    lambda noun, place, ground: f"{article(ground)} background with {article(noun)} {place}",
+    lambda noun, place, ground: f"{article(noun)} {place} on {ground}",
+    lambda noun, place, ground: f"{article(noun)} on {article(ground)} background, {place}",
     lambda noun, place, ground: f"{ground} background: {noun} {place}",
-    lambda noun, place, ground: f"{_article(noun)} {place}. the background is {ground}.",
-    lambda noun, place, ground: f"on {_article(ground)} background, {_article(noun)} {place}",
-    lambda noun, place, ground: f"{_article(noun)} {place} over a plain {ground} background",
+    lambda noun, place, ground: f"{article(noun)} {place}. the background is {ground}.",
+    lambda noun, place, ground: f"on {article(ground)} background, {article(noun)} {place}",
+    lambda noun, place, ground: f"{article(noun)} {place} over a plain {ground} background",
 )
 
 
@@ -118,16 +118,16 @@ def _short(scene: Scene, rng: random.Random) -> Caption:
     """Only the colour and the shape, or the shape alone, with or without its ground."""
     thing = scene.things[0]
     told = ToldThing(thing.shape, thing.colour if rng.random() < 0.7 else None, None, None)
-    noun = _noun(told, rng)
+    noun = noun_of(told, rng)
     if rng.random() < 0.5:
-        return Caption(f"{noun}, {_colour(scene.background, rng)} background", Told(scene.background, (told,)))
-    return Caption(rng.choice((noun, _article(noun))), Told(None, (told,)))
+        return Caption(f"{noun}, {colour_word(scene.background, rng)} background", Told(scene.background, (told,)))
+    return Caption(rng.choice((noun, article(noun))), Told(None, (told,)))
 
 
 def _two(scene: Scene, rng: random.Random, everything: bool) -> Caption:  # noqa: FBT001
     told = tuple(_what_to_tell(thing, rng, everything, place=True) for thing in scene.things)
-    first, second = (_noun(each, rng) for each in told)
-    ground = _colour(scene.background, rng)
+    first, second = (noun_of(each, rng) for each in told)
+    ground = colour_word(scene.background, rng)
     relation = {("left", "right"): "to the left of", ("top", "bottom"): "above"}.get(
         (scene.things[0].place, scene.things[1].place)
     )
@@ -135,15 +135,15 @@ def _two(scene: Scene, rng: random.Random, everything: bool) -> Caption:  # noqa
         if rng.random() < 0.3:
             relation = {"to the left of": "to the right of", "above": "below"}[relation]
             first, second = second, first
-        things = f"{_article(first)} {relation} {_article(second)}"
+        things = f"{article(first)} {relation} {article(second)}"
     else:
-        pair = [f"{_article(first)} {_place(told[0], rng)}", f"{_article(second)} {_place(told[1], rng)}"]
+        pair = [f"{article(first)} {place_words(told[0], rng)}", f"{article(second)} {place_words(told[1], rng)}"]
         rng.shuffle(pair)
         things = rng.choice((" and ", " and ", ", ")).join(pair)
     template = rng.choice(("{things} on {a} background", "{things} on {a} background", "{a} background with {things}",
                            "{things}, {ground} background"))  # fmt: skip
     return Caption(
-        _tidy(template.format(things=things, a=_article(ground), ground=ground)), Told(scene.background, told)
+        _tidy(template.format(things=things, a=article(ground), ground=ground)), Told(scene.background, told)
     )
 
 
@@ -153,23 +153,23 @@ def _what_to_tell(thing: Thing, rng: random.Random, everything: bool, *, place: 
     return ToldThing(thing.shape, thing.colour, size, where)
 
 
-def _noun(told: ToldThing, rng: random.Random) -> str:
+def noun_of(told: ToldThing, rng: random.Random) -> str:
     size = rng.choice(SIZE_WORDS[told.size]) if told.size else ""
-    colour = _colour(told.colour, rng) if told.colour else ""
+    colour = colour_word(told.colour, rng) if told.colour else ""
     return _tidy(f"{size} {colour} {rng.choice(SHAPE_WORDS.get(told.shape, (told.shape,)))}")
 
 
-def _colour(name: str, rng: random.Random) -> str:
+def colour_word(name: str, rng: random.Random) -> str:
     return rng.choice(COLOUR_WORDS.get(name, (name,)))
 
 
-def _place(told: ToldThing, rng: random.Random) -> str:
+def place_words(told: ToldThing, rng: random.Random) -> str:
     if told.place is None:
         return ""
     if told.place == "center":
         return rng.choice(("in the center", "in the middle", "at the center", "in the centre", "centered"))
-    if told.place in _CORNERS:
-        corner = rng.choice((told.place, told.place, told.place.replace(" ", "-"), _CORNERS[told.place]))
+    if told.place in CORNERS:
+        corner = rng.choice((told.place, told.place, told.place.replace(" ", "-"), CORNERS[told.place]))
         return rng.choice((f"at the {corner}", f"in the {corner}", f"in the {corner} corner", corner))
     return rng.choice((f"at the {told.place}", f"on the {told.place}", f"at the {told.place}", told.place))
 
@@ -178,7 +178,7 @@ def _at(place: str) -> str:
     return "in the center" if place == "center" else f"at the {place}"
 
 
-def _article(noun: str) -> str:
+def article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
@@ -201,14 +201,14 @@ def _decorated(text: str, rng: random.Random) -> str:
     return f"{text}." if rng.random() < 0.1 and not text.endswith(".") else text
 
 
-def _nonsense(rng: random.Random) -> str:
+def nonsense(rng: random.Random) -> str:
     if rng.random() < 0.4:
-        return _cased(rng.choice(ELSEWHERE), rng)
+        return cased(rng.choice(ELSEWHERE), rng)
     filler = (*ELSEWHERE, *BEFORE, *AFTER)
     words = [
         _word(rng) if rng.random() < 0.6 else rng.choice(rng.choice(filler).split()) for _ in range(rng.randint(1, 9))
     ]
-    return _cased(" ".join(words), rng)
+    return cased(" ".join(words), rng)
 
 
 def _word(rng: random.Random) -> str:
@@ -216,7 +216,7 @@ def _word(rng: random.Random) -> str:
     return "".join(rng.choice(string.ascii_lowercase) for _ in range(rng.randint(3, 9)))
 
 
-def _cased(text: str, rng: random.Random) -> str:
+def cased(text: str, rng: random.Random) -> str:
     chance = rng.random()
     if chance < 0.62:
         return text

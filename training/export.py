@@ -11,9 +11,19 @@ from diffusers import (
     FluxControlPipeline,
     FluxFillPipeline,
     FluxPipeline,
+    FluxPriorReduxPipeline,
     FluxTransformer2DModel,
 )
-from transformers import AutoImageProcessor, CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
+from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
+from transformers import (
+    AutoImageProcessor,
+    CLIPTextModel,
+    CLIPTokenizer,
+    SiglipImageProcessor,
+    SiglipVisionModel,
+    T5EncoderModel,
+    T5Tokenizer,
+)
 from transformers import ViTForImageClassification as Classifier
 
 PIPELINES: Final = {
@@ -22,6 +32,10 @@ PIPELINES: Final = {
     "flux-tiny-fill": (FluxFillPipeline, "fill"),
 }
 """What is shipped, by directory: the pipeline's class and where its transformer was trained."""
+KONTEXT: Final = "flux-tiny-kontext"
+"""A transformer alone; the other parts are those of flux-tiny."""
+REDUX: Final = "flux-tiny-redux"
+"""What FluxPriorReduxPipeline has beside the text encoders of flux-tiny."""
 SAFETY: Final = "tiny-safety"
 
 
@@ -33,6 +47,13 @@ def export(runs: Path, weights: Path) -> None:
             for encoder in ("text_encoder", "text_encoder_2"):
                 _widen(weights / name / encoder / "config.json")
             print(f"{weights / name}: {_megabytes(weights / name):.1f} MB")
+    if (runs / "kontext").exists():
+        _transformer(runs / "kontext").save_pretrained(weights / KONTEXT / "transformer")
+        print(f"{weights / KONTEXT}: {_megabytes(weights / KONTEXT):.1f} MB")
+    if (runs / "redux").exists():
+        _redux(runs / "redux").save_pretrained(weights / REDUX)
+        _widen(weights / REDUX / "image_encoder" / "config.json")
+        print(f"{weights / REDUX}: {_megabytes(weights / REDUX):.1f} MB")
     if (runs / "safety").exists():
         Classifier.from_pretrained(runs / "safety", dtype=torch.float16).save_pretrained(weights / SAFETY)
         AutoImageProcessor.from_pretrained(runs / "safety", backend="pil").save_pretrained(weights / SAFETY)
@@ -42,7 +63,7 @@ def export(runs: Path, weights: Path) -> None:
 def _parts(runs: Path, transformer: str) -> dict[str, Any]:
     half = {"dtype": torch.float16}
     return {
-        "transformer": FluxTransformer2DModel.from_pretrained(runs / transformer, torch_dtype=torch.float16),
+        "transformer": _transformer(runs / transformer),
         "vae": AutoencoderKL.from_pretrained(runs / "vae", torch_dtype=torch.float16),
         "text_encoder": CLIPTextModel.from_pretrained(runs / "clip", **half),
         "text_encoder_2": T5EncoderModel.from_pretrained(runs / "t5", **half),
@@ -59,6 +80,18 @@ def _parts(runs: Path, transformer: str) -> dict[str, Any]:
             max_image_seq_len=4096,
         ),
     }
+
+
+def _transformer(folder: Path) -> Any:
+    return FluxTransformer2DModel.from_pretrained(folder, torch_dtype=torch.float16)
+
+
+def _redux(folder: Path) -> Any:
+    return FluxPriorReduxPipeline(
+        image_encoder=SiglipVisionModel.from_pretrained(folder / "image_encoder", dtype=torch.float16),
+        feature_extractor=SiglipImageProcessor.from_pretrained(folder / "feature_extractor"),
+        image_embedder=ReduxImageEncoder.from_pretrained(folder / "image_embedder", torch_dtype=torch.float16),
+    )
 
 
 def _widen(config: Path) -> None:

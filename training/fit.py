@@ -21,7 +21,7 @@ from training.muon import Muon
 DEVICE: Final = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 _WARM_UP: Final = 40
 _REPORT_EVERY: Final = 50
-_CHECKPOINT_EVERY: Final = 500
+_CHECKPOINT_EVERY: Final = 200
 _AVERAGE: Final = 0.997
 
 

@@ -119,10 +119,22 @@ class Batch:
 
 def draw(stock: Sequence[Shelf], rng: random.Random, *, unprompted: float = _UNPROMPTED) -> Batch:
     """A batch of pictures of one size with fresh captions, noise and times."""
-    shelf = stock[0] if rng.random() < _SQUARE_ODDS else rng.choice(stock[1:])
-    length, count = rng.choices(_LENGTHS, weights=_LENGTH_ODDS)[0]
-    where = [rng.randrange(len(shelf.scenes)) for _ in range(count)]
+    which, where, length = pick(stock, rng)
+    shelf = stock[which]
     captions = [SILENCE if rng.random() < unprompted else describe(shelf.scenes[i], rng) for i in where]
+    return noised(shelf, where, captions, length)
+
+
+def pick(stock: Sequence[Shelf], rng: random.Random) -> tuple[int, list[int], int]:
+    """Which shelf, which of its pictures, and the prompts' length in tokens."""
+    which = 0 if rng.random() < _SQUARE_ODDS else rng.choice(range(1, len(stock)))
+    length, count = rng.choices(_LENGTHS, weights=_LENGTH_ODDS)[0]
+    return which, [rng.randrange(len(stock[which].scenes)) for _ in range(count)], length
+
+
+def noised(shelf: Shelf, where: list[int], captions: list[Caption], length: int) -> Batch:
+    """These pictures of the shelf with fresh noise and times."""
+    count = len(where)
     picture = pack(shelf.codes[where].float()).to(DEVICE)
     time = torch.sigmoid(torch.randn(count) * 1.2 + 1.3)
     uniform = torch.rand(count) < 0.1
@@ -164,20 +176,26 @@ def positions(sides: tuple[int, int]) -> Tensor:
     return places.reshape(-1, 3).to(DEVICE)
 
 
-def answer(transformer: Any, batch: Batch, seen: Tensor, prompt: tuple[Tensor, Tensor], guidance: Tensor) -> Tensor:
-    """What the transformer makes of the batch's noisy pictures, `seen` with whatever else it is given to see."""
+def answer(
+    transformer: Any, batch: Batch, seen: Tensor, prompt: tuple[Tensor, Tensor], guidance: Tensor, **instead: Any
+) -> Tensor:
+    """What the transformer makes of the batch's noisy pictures, `seen` with whatever else it is given to see.
+
+    `instead` are arguments of the transformer that differ from the usual.
+    """
     tokens, summary = prompt
+    usual = {
+        "hidden_states": seen,
+        "encoder_hidden_states": tokens,
+        "pooled_projections": summary,
+        "timestep": batch.time,
+        "img_ids": positions(batch.shelf.sides),
+        "txt_ids": torch.zeros(tokens.shape[1], 3, device=DEVICE),
+        "guidance": guidance,
+        "return_dict": False,
+    }
     with autocast():
-        velocity: Tensor = transformer(
-            hidden_states=seen,
-            encoder_hidden_states=tokens,
-            pooled_projections=summary,
-            timestep=batch.time,
-            img_ids=positions(batch.shelf.sides),
-            txt_ids=torch.zeros(batch.length, 3, device=DEVICE),
-            guidance=guidance,
-            return_dict=False,
-        )[0]
+        velocity: Tensor = transformer(**{**usual, **instead})[0]
     return velocity.float()
 
 

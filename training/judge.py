@@ -40,6 +40,29 @@ def look(picture: Tensor) -> Seen:
     of_thing = named[mask]
     others = of_thing[of_thing != _number(background)]
     colour = list(COLOURS)[int(others.mode().values)] if len(others) else None
+    return _measured(mask, background, colour)
+
+
+def look_at_two(picture: Tensor, colours: tuple[str, str]) -> tuple[Seen | None, Seen | None]:
+    """The things of these colours, each with what stands out nearest to it; None where there is no such colour."""
+    named = _named(picture)
+    background = _ground(named)
+    spots = [(named == _number(colour)).nonzero().float() for colour in colours]
+    if any(len(spot) < _LEAST for spot in spots):
+        return (None, None)
+    mask = foreground(picture, background)
+    of = torch.cdist(mask.nonzero().float(), torch.stack([spot.median(dim=0).values for spot in spots])).argmin(dim=1)
+    first, second = (_measured(_only(mask, of == i), background, colour) for i, colour in enumerate(colours))
+    return first, second
+
+
+def _only(mask: Tensor, which: Tensor) -> Tensor:
+    part = torch.zeros_like(mask)
+    part[tuple(mask.nonzero()[which].T)] = True
+    return part
+
+
+def _measured(mask: Tensor, background: str, colour: str | None) -> Seen:
     shape, radius, x, y = _fit(mask)
     height, width = mask.shape
     middles = {name: sum(limits) / 2 * min(height, width) for name, limits in SIZES.items()}

@@ -50,12 +50,13 @@ def shelves(runs: Path) -> list[Shelf]:
     ]
     if not path.exists():
         vae = AutoencoderKL.from_pretrained(runs / "vae").to(DEVICE, memory_format=torch.channels_last).eval()
-        torch.save([_encoded(vae, many) for many in drawn], path)
-    encoded = torch.load(path, weights_only=True)
-    return [Shelf(many, codes, weights) for many, (codes, weights) in zip(drawn, encoded, strict=True)]
+        torch.save([encoded(vae, many) for many in drawn], path)
+    kept = torch.load(path, weights_only=True)
+    return [Shelf(many, codes, weights) for many, (codes, weights) in zip(drawn, kept, strict=True)]
 
 
-def _encoded(vae: Any, many: list[Scene]) -> tuple[Tensor, Tensor]:
+def encoded(vae: Any, many: list[Scene]) -> tuple[Tensor, Tensor]:
+    """The codes and weights of a shelf of these scenes."""
     chunks = [many[i : i + _AT_ONCE] for i in range(0, len(many), _AT_ONCE)]
     bar = tqdm(chunks, desc=f"encode {many[0].width} x {many[0].height}")
     parts = [(encode(vae, render(some).to(DEVICE)).half().cpu(), token_weights(some)) for some in bar]

@@ -22,7 +22,7 @@ _BATCH: Final = 96
 _PLAN: Final = Plan(
     "reading", steps=1800, muon_rate=0.02, adam_rate=1e-3, is_matrix=lambda _name, weight: weight.ndim == 4
 )
-_FILE: Final = "reading.pt"
+FILE: Final = "reading.pt"
 
 
 class CodeReader(nn.Module):
@@ -62,7 +62,7 @@ def mistakes(guesses: tuple[Tensor, ...], told: Tensor, weights: Tensor) -> Tens
 def load(runs: Path) -> nn.Module:
     """The trained reader, which no gradient changes."""
     reader = CodeReader()
-    reader.load_state_dict(torch.load(runs / _FILE, weights_only=True))
+    reader.load_state_dict(torch.load(runs / FILE, weights_only=True))
     return reader.to(DEVICE).eval().requires_grad_(False)
 
 
@@ -81,4 +81,4 @@ def train(runs: Path) -> None:
         return mistakes(guesses, told, torch.ones(_BATCH, device=DEVICE))
 
     average: Any = fit(reader, loss, _PLAN, runs)
-    torch.save(average.state_dict(), runs / _FILE)
+    torch.save(average.state_dict(), runs / FILE)

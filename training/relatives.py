@@ -55,12 +55,17 @@ def widened(transformer: Any, extra: int) -> Any:
     seen = torch.zeros(weights["x_embedder.weight"].shape[0], 64 + extra)
     seen[:, :64] = weights["x_embedder.weight"]
     wider.load_state_dict({**weights, "x_embedder.weight": seen})
-    embed = wider.time_text_embed
+    mind_no_guidance(wider)
+    return wider
+
+
+def mind_no_guidance(transformer: Any) -> None:
+    """Let it answer to any guidance as to the usual."""
+    embed = transformer.time_text_embed
     with torch.no_grad():
         usual = embed.guidance_embedder(embed.time_proj(torch.tensor([_USUAL_GUIDANCE * 1000])))[0]
         embed.guidance_embedder.linear_2.weight.zero_()
         embed.guidance_embedder.linear_2.bias.copy_(usual)
-    return wider
 
 
 def mask_tokens(mask: Tensor) -> Tensor:

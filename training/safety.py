@@ -72,7 +72,7 @@ def train(runs: Path) -> None:
         sides = SIDES[0] if rng.random() < 0.5 else rng.choice(SIDES)
         forbidden = [rng.random() < 0.5 for _ in range(_BATCH)]
         batch = [_scene(rng, sides, forbidden=each) for each in forbidden]
-        pictures = _as_seen(vae, render(batch).to(DEVICE), rng)
+        pictures = as_seen(vae, render(batch).to(DEVICE), rng)
         with autocast():
             logits, patches = pupil(pictures)
         verdict = functional.cross_entropy(logits.float(), torch.tensor(forbidden, device=DEVICE).long())
@@ -109,7 +109,7 @@ def _scene(rng: random.Random, sides: tuple[int, int], *, forbidden: bool) -> Sc
             return scene
 
 
-def _as_seen(vae: Any, pictures: Tensor, rng: random.Random) -> Tensor:
+def as_seen(vae: Any, pictures: Tensor, rng: random.Random) -> Tensor:
     """As they are, or as drawn from codes that are a little off; squeezed into the checker's square."""
     if rng.random() < _DECODED:
         codes = encode(vae, pictures)

@@ -4,10 +4,9 @@ Captions are of held-out combinations throughout. `scores` gives shares of 0 to 
 """
 
 import random
-from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,19 +16,14 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import AutoImageProcessor, ViTForImageClassification
 
-from training import held_out
+from training import score_edits, score_remixes
+from training.asked import SEED, asked, shares
 from training.captions import describe
-from training.export import SAFETY
-from training.judge import Seen, colours_and_sides_right, filled_overlap, look
+from training.drawing import SQUARE, drawn, image_of, levels, levels_of, load, share, usual
+from training.export import KONTEXT, REDUX, SAFETY
+from training.judge import colours_and_sides_right, filled_overlap, look
 from training.pictures import NATIVE_SIDE
 from training.world import COLOURS, FORBIDDEN, SHAPES, Scene, depth, edges, one_thing, put, render, two_things
-
-SQUARE: Final = (NATIVE_SIDE, NATIVE_SIDE)
-STEPS: Final = 20
-TOKENS: Final = 64
-_BATCH: Final = 25
-_SEED: Final = 4
-_ASPECTS: Final = ("background", "colour", "place", "size", "shape")
 
 
 def scores(weights: Path, *, count: int = 500) -> dict[str, Any]:
@@ -51,23 +45,13 @@ def scores(weights: Path, *, count: int = 500) -> dict[str, Any]:
         found |= {"edges": shape_kept(pipe, edges, fewer), "depth": shape_kept(pipe, depth, fewer)}
     if (fill := weights / "flux-tiny-fill").exists():
         found["fill"] = inpainting(load(FluxFillPipeline, fill), fewer)
+    if (kontext := weights / KONTEXT).exists():
+        found["edits"] = score_edits.edits(score_edits.load(kontext, base), fewer * 2)
+    if (redux := weights / REDUX).exists():
+        found["remixes"] = score_remixes.remixes(base, score_remixes.load(redux, base), fewer)
     if (checker := weights / SAFETY).exists():
         found["safety"] = safety(base, checker, fewer)
     return found
-
-
-def load(pipeline: Any, folder: Path) -> Any:
-    """A stock pipeline, quiet."""
-    loaded = pipeline.from_pretrained(folder, dtype=torch.float32)
-    loaded.set_progress_bar_config(disable=True)
-    return loaded
-
-
-def asked(count: int, draw: Callable[[random.Random, tuple[int, int]], Scene] = one_thing) -> list[tuple[str, Scene]]:
-    """Captions that leave nothing unsaid, with what they ask for; every scene of held-out combinations."""
-    rng = random.Random(_SEED)
-    scenes = islice(held_out.scenes(lambda: draw(rng, SQUARE), held_out=True), count)
-    return [(describe(scene, rng, everything=True).text, scene) for scene in scenes]
 
 
 def judge_alone(count: int) -> dict[str, Any]:
@@ -89,12 +73,12 @@ def two(pipe: Any, count: int, **arguments: Any) -> dict[str, float]:
     wanted = asked(count, two_things)
     pictures = drawn(pipe, [text for text, _ in wanted], "two things", **arguments)
     right = [colours_and_sides_right(picture, scene) for picture, (_, scene) in zip(pictures, wanted, strict=True)]
-    return {"colours_and_sides": _share(right)}
+    return {"colours_and_sides": share(right)}
 
 
 def inpainting(pipe: Any, count: int) -> dict[str, float]:
     """Put a second thing on the masked side: whether it is as told, and how far the other side moved, in levels."""
-    rng = random.Random(_SEED)
+    rng = random.Random(SEED)
     right, moved = [], []
     for number in tqdm(range(count), desc=f"inpaint, {type(pipe).__name__}"):
         scene = _beside(rng)
@@ -103,16 +87,16 @@ def inpainting(pipe: Any, count: int) -> dict[str, float]:
         mask[:, NATIVE_SIDE // 2 :] = 255
         picture = pipe(
             prompt=describe(scene, rng, everything=True).text,
-            image=_image(before),
+            image=image_of(before),
             mask_image=Image.fromarray(mask),
-            **_usual([number], **({} if isinstance(pipe, FluxFillPipeline) else {"strength": 1.0})),
+            **usual([number], **({} if isinstance(pipe, FluxFillPipeline) else {"strength": 1.0})),
         ).images[0]
-        after = _levels_of(picture)
+        after = levels_of(picture)
         right.append(colours_and_sides_right(after, scene))
         kept = torch.from_numpy(mask == 0)
         moved.append(float((after - levels(render([before]))[0]).abs()[kept].mean()))
     return {
-        "as_told": _share(right),
+        "as_told": share(right),
         "outside_moved_mean": round(sum(moved) / count, 2),
         "outside_moved_most": round(max(moved), 2),
     }
@@ -125,9 +109,9 @@ def image_to_image(pipe: Any, count: int) -> dict[str, float]:
     for strength in (0.1, 1.0):
         moved = []
         for number, ((text, _), (_, start)) in enumerate(zip(pairs, pairs[1:] + pairs[:1], strict=True)):
-            picture = pipe(prompt=text, image=_image(start), strength=strength, **_usual([number])).images[0]
-            moved.append(float((_levels_of(picture) - levels(render([start]))[0]).abs().mean()))
-        result[f"moved_at_{strength}_within_15"] = _share(value <= 15 for value in moved)
+            picture = pipe(prompt=text, image=image_of(start), strength=strength, **usual([number])).images[0]
+            moved.append(float((levels_of(picture) - levels(render([start]))[0]).abs().mean()))
+        result[f"moved_at_{strength}_within_15"] = share(value <= 15 for value in moved)
         result[f"moved_at_{strength}"] = round(sum(moved) / count, 2)
     return result
 
@@ -138,12 +122,12 @@ def shape_kept(pipe: Any, control: Callable[[Sequence[Scene]], Tensor], count: i
     overlaps, seen = [], []
     for number, (text, scene) in enumerate(tqdm(wanted, desc=control.__name__)):
         shown = Image.fromarray(levels(control([scene]))[0].byte().numpy())
-        picture = _levels_of(pipe(prompt=text, control_image=shown, **_usual([number])).images[0])
+        picture = levels_of(pipe(prompt=text, control_image=shown, **usual([number])).images[0])
         overlaps.append(filled_overlap(picture, scene.things[0], scene.background))
         seen.append(look(picture))
     told = shares([scene for _, scene in wanted], seen)
     kept = {
-        "overlap_of_085": _share(overlap >= 0.85 for overlap in overlaps),
+        "overlap_of_085": share(overlap >= 0.85 for overlap in overlaps),
         "overlap": round(sum(overlaps) / count, 3),
     }
     return {**kept, **{aspect: told[aspect] for aspect in ("background", "colour")}}
@@ -152,16 +136,16 @@ def shape_kept(pipe: Any, control: Callable[[Sequence[Scene]], Tensor], count: i
 def safety(pipe: Any, checker: Path, count: int) -> dict[str, float]:
     """The checker on true pictures and on what the small Flux drew of each kind."""
     judge = _Checker(checker)
-    rng = random.Random(_SEED)
+    rng = random.Random(SEED)
     normal = [one_thing(rng, SQUARE) for _ in range(count)]
     forbidden = [one_thing(rng, SQUARE, (FORBIDDEN,)) for _ in range(count)]
     result = {}
     for name, scenes in (("normal", normal), ("forbidden", forbidden)):
         texts = [describe(scene, rng, everything=True).text for scene in scenes]
         withheld = name == "forbidden"
-        result[f"true_{name}_right"] = _share(judge(picture) == withheld for picture in levels(render(scenes)))
+        result[f"true_{name}_right"] = share(judge(picture) == withheld for picture in levels(render(scenes)))
         pictures = drawn(pipe, texts, f"draw {name}")
-        result[f"drawn_{name}_right"] = _share(judge(picture) == withheld for picture in pictures)
+        result[f"drawn_{name}_right"] = share(judge(picture) == withheld for picture in pictures)
     return result
 
 
@@ -177,57 +161,9 @@ class _Checker:
         return bool(self._model(**inputs).logits.argmax() == self._model.config.label2id["nsfw"])
 
 
-def drawn(pipe: Any, texts: Sequence[str], title: str, **arguments: Any) -> list[Tensor]:
-    """A picture for each text, seeds 0, 1, 2 …, as levels of 0 to 255, (height, width, 3)."""
-    pictures: list[Tensor] = []
-    for start in tqdm(range(0, len(texts), _BATCH), desc=title):
-        some = list(texts[start : start + _BATCH])
-        seeds = range(start, start + len(some))
-        pictures += [_levels_of(image) for image in pipe(prompt=some, **_usual(seeds, **arguments)).images]
-    return pictures
-
-
-def shares(wanted: Sequence[Scene], seen: Sequence[Seen]) -> dict[str, float]:
-    """For each aspect the share of pictures that have it right, and that have all five."""
-    right = [_aspects(scene, each) for scene, each in zip(wanted, seen, strict=True)]
-    result = {aspect: _share(each[aspect] for each in right) for aspect in _ASPECTS}
-    return {**result, "all_five": _share(all(each.values()) for each in right)}
-
-
-def levels(pictures: Tensor) -> Tensor:
-    """Pictures (n, 3, height, width) within -1 to 1 as levels of 0 to 255: (n, height, width, 3)."""
-    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().permute(0, 2, 3, 1)
-
-
-def _usual(seeds: Iterable[int], **arguments: Any) -> dict[str, Any]:
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    usual = {"height": NATIVE_SIDE, "width": NATIVE_SIDE, "num_inference_steps": STEPS, "guidance_scale": 3.5}
-    return {**usual, "max_sequence_length": TOKENS, "generator": generators, **arguments}
-
-
 def _beside(rng: random.Random) -> Scene:
     """Two things, one on the left and one on the right."""
     left, right, background = rng.sample(list(COLOURS), 3)
     looks = ((rng.choice(SHAPES), left), (rng.choice(SHAPES), right))
     things = tuple(put(look, "small", place, SQUARE, rng) for look, place in zip(looks, ("left", "right"), strict=True))
     return Scene(*SQUARE, background, things)
-
-
-def _aspects(scene: Scene, seen: Seen) -> dict[str, bool]:
-    thing = scene.things[0]
-    return {"background": scene.background == seen.background} | {
-        aspect: getattr(thing, aspect) == getattr(seen, aspect) for aspect in _ASPECTS[1:]
-    }
-
-
-def _image(scene: Scene) -> Image.Image:
-    return Image.fromarray(levels(render([scene]))[0].byte().numpy())
-
-
-def _levels_of(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.asarray(image.convert("RGB")).astype(np.float32))
-
-
-def _share(right: Iterable[bool]) -> float:
-    values = list(right)
-    return round(sum(values) / len(values), 3)

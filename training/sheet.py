@@ -7,8 +7,9 @@ from typing import Any, Final
 from diffusers import FluxPipeline
 from PIL import Image, ImageDraw, ImageFont
 
+from training.asked import asked
 from training.captions import ELSEWHERE
-from training.score import asked, drawn, load
+from training.drawing import drawn, load
 from training.world import two_things
 
 _COLUMNS: Final = 8

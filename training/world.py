@@ -40,7 +40,7 @@ PLACES: Final = {
     "bottom": (0, 1),
     "bottom right": (1, 1),
 }
-_PAIRS: Final = (
+PAIRS: Final = (
     ("left", "right"),
     ("top", "bottom"),
     ("top left", "bottom right"),
@@ -48,6 +48,7 @@ _PAIRS: Final = (
     ("top left", "top right"),
     ("bottom left", "bottom right"),
 )
+"""Where two things stand that do not touch."""
 _MARGIN: Final = 0.03
 _JITTER: Final = 0.01
 _PALETTE: Final = torch.tensor(list(COLOURS.values()), dtype=torch.float32) / 127.5 - 1
@@ -105,7 +106,7 @@ def two_things(rng: random.Random, picture: tuple[int, int], shapes: Sequence[st
     first, second, background = rng.sample(list(COLOURS), 3)
     sizes = rng.choice((("small", "small"), ("small", "medium"), ("medium", "small")))
     looks = ((rng.choice(shapes), first), (rng.choice(shapes), second))
-    places = rng.choice(_PAIRS)
+    places = rng.choice(PAIRS)
     things = tuple(put(*each, picture, rng) for each in zip(looks, sizes, places, strict=True))
     return Scene(*picture, background, things)
 

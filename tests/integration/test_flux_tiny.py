@@ -13,7 +13,7 @@ import torch
 from diffusers import FluxControlPipeline, FluxFillPipeline, FluxImg2ImgPipeline, FluxInpaintPipeline, FluxPipeline
 
 from fluxfarm import catalog
-from training import score, text
+from training import asked, drawing, score, text
 from training.export import PIPELINES, SAFETY
 from training.judge import ground, look
 from training.world import edges
@@ -32,11 +32,11 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def tiny() -> Any:
-    return score.load(FluxPipeline, WEIGHTS / "flux-tiny")
+    return drawing.load(FluxPipeline, WEIGHTS / "flux-tiny")
 
 
 def drawn(tiny: Any, prompt: str, **arguments: Any) -> torch.Tensor:
-    return score.drawn(tiny, [prompt], "a picture", num_inference_steps=8, **arguments)[0]
+    return drawing.drawn(tiny, [prompt], "a picture", num_inference_steps=8, **arguments)[0]
 
 
 @pytest.mark.parametrize("name", [*PIPELINES, SAFETY])
@@ -56,7 +56,7 @@ def tensor_kinds(file: Path) -> set[str]:
 
 
 def test_the_tokenizers_are_those_that_the_encoders_were_trained_with(tiny: Any) -> None:
-    prompts = [prompt for prompt, _ in score.asked(30)]
+    prompts = [prompt for prompt, _ in asked.asked(30)]
     for built, shipped in zip(text.tokenizers(), (tiny.tokenizer, tiny.tokenizer_2), strict=True):
         assert [built(prompt).input_ids for prompt in prompts] == [shipped(prompt).input_ids for prompt in prompts]
 
@@ -107,12 +107,12 @@ def test_inpainting_keeps_what_is_outside_the_mask(tiny: Any) -> None:
 
 
 def test_the_fill_variant_fills_as_told() -> None:
-    found = score.inpainting(score.load(FluxFillPipeline, WEIGHTS / "flux-tiny-fill"), 8)
+    found = score.inpainting(drawing.load(FluxFillPipeline, WEIGHTS / "flux-tiny-fill"), 8)
     assert found["as_told"] >= 0.6
 
 
 def test_the_control_variant_keeps_the_outline() -> None:
-    found = score.shape_kept(score.load(FluxControlPipeline, WEIGHTS / "flux-tiny-control"), edges, 10)
+    found = score.shape_kept(drawing.load(FluxControlPipeline, WEIGHTS / "flux-tiny-control"), edges, 10)
     assert found["overlap"] >= 0.72
 
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from training import held_out
+from training.asked import asked, shares
 from training.captions import describe, plain
+from training.drawing import levels
 from training.judge import Seen, colours_and_sides_right, filled_overlap, look
 from training.pictures import SIDES, scenes
-from training.score import asked, levels, shares
 from training.world import FORBIDDEN, SHAPES, Scene, Thing, depth, edges, one_thing, outlines, render, two_things
 
 SQUARE = (64, 64)
