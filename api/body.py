@@ -21,6 +21,7 @@ LONGEST_RETENTION_SECONDS = 10 * 365 * 86400
 LONGEST_CANCEL_AFTER_SECONDS = 86400
 MOST_SUMMED_UP = 3
 LONGEST_NUMBER = 10
+FLAGS = {"1": True, "true": True, "0": False, "false": False}
 
 
 def json_object(request: Request) -> dict[str, Any]:
@@ -106,6 +107,14 @@ def whole(request: Request, name: str, default: int, least: int, most: int) -> i
     if not (sent.isascii() and sent.isdecimal() and len(sent) < LONGEST_NUMBER and least <= int(sent) <= most):
         raise invalid([FieldError(name, f"must be a whole number from {least} to {most}", shortened(sent))])
     return int(sent)
+
+
+def flag(request: Request, name: str) -> bool:
+    """What the query string says yes or no to, no if left out; raises `InvalidInput` where that is not clear."""
+    sent = request.args.get(name, "0")
+    if sent not in FLAGS:
+        raise invalid([FieldError(name, "must be 1 or 0, or left out", shortened(sent))])
+    return FLAGS[sent]
 
 
 def _bytes(request: Request) -> bytes:

@@ -17,6 +17,7 @@ from fluxfarm.announce import Announcer, Doorbell
 from fluxfarm.catalog import Catalog, load_catalog
 from fluxfarm.database import Database
 from fluxfarm.links import LinkSigner, load_secrets
+from fluxfarm.previews import Previews
 from fluxfarm.queue import TokenQueue, redis_client
 from fluxfarm.ratelimit import RateLimiter
 from fluxfarm.settings import Settings
@@ -40,6 +41,7 @@ class Services:
     seen: Seen
     waiting: Waiting
     events: Events
+    previews: Previews
     authenticator: Authenticator
     signer: LinkSigner
 
@@ -66,6 +68,7 @@ def build_services(settings: Settings) -> Services:
         seen=Seen(database, lines),
         waiting=Waiting(database, lines, Doorbell(redis_client(settings)), most_of_one=settings.max_waits),
         events=Events(redis_client(settings)),
+        previews=Previews(redis_client(settings)),
         authenticator=Authenticator(database, limiter),
         signer=LinkSigner(load_secrets(settings)),
     )

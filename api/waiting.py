@@ -41,7 +41,7 @@ def only_the_end(word: str) -> bool:
 
 
 def what_the_row_shows(word: str) -> bool:
-    return word not in (Word.PROGRESS, Word.LOG)
+    return word not in (Word.PROGRESS, Word.PREVIEW, Word.LOG)
 
 
 @dataclass(slots=True, eq=False)

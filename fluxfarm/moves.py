@@ -23,6 +23,8 @@ class Word(StrEnum):
     """A step, as the worker makes it."""
     NOTED = "noted"
     """The progress that its row shows is another."""
+    PREVIEW = "preview"
+    """A picture in small; no part of the story, and kept elsewhere."""
     LOG = "log"
     CANCELING = "canceling"
     SUCCEEDED = "succeeded"

@@ -16,6 +16,7 @@ from fluxfarm.announce import CANCELS, Announcer, Doorbell
 from fluxfarm.catalog import Model, load_catalog
 from fluxfarm.database import Database
 from fluxfarm.errors import FluxfarmError, Unavailable
+from fluxfarm.previews import Previews
 from fluxfarm.queue import redis_client
 from fluxfarm.settings import Settings
 from fluxfarm.storage import open_store
@@ -23,10 +24,11 @@ from fluxfarm.telemetry import configure_logging
 from fluxfarm.upkeep import WorkerIdentity
 from worker import app, pipelines
 from worker.drain import Drain, Parts
-from worker.finisher import Check, Finisher
+from worker.finisher import Finisher
 from worker.lease import LeaseKeeper
-from worker.pipelines import DeviceOptions, Pipeline, Rendered, Verdict
+from worker.pipelines import Check, DeviceOptions, Pipeline, Pixels, Verdict
 from worker.prepare import Preparer
+from worker.previewer import Previewer
 from worker.watchdog import Watchdog
 
 log = logging.getLogger("fluxfarm")
@@ -66,7 +68,9 @@ def serve(model: Model, settings: Settings) -> None:
         _once_available("database", keeper.show_life)
         with Finisher(database, store, keeper, check, metadata=settings.picture_metadata) as finisher:
             preparer = Preparer(model, store, settings)
-            parts = Parts(model, pipeline, database, keeper, preparer, finisher, identity.id, announcer.tell)
+            previewer = Previewer(Previews(redis_client(settings)), check, metadata=settings.picture_metadata)
+            tell = announcer.tell
+            parts = Parts(model, pipeline, database, keeper, preparer, finisher, identity.id, tell, previewer)
             drain = Drain(parts, settings)
 
             def begin() -> None:
@@ -124,8 +128,8 @@ def _checker(model: Model, settings: Settings) -> Check | None:
     if not loaded:
         return None
 
-    def check(rendered: Rendered) -> Verdict:
-        verdicts = [checker.check(rendered.pixels) for checker in loaded]
+    def check(pixels: Pixels) -> Verdict:
+        verdicts = [checker.check(pixels) for checker in loaded]
         return next((verdict for verdict in verdicts if verdict.blocked), verdicts[0])
 
     return check

@@ -25,6 +25,7 @@ from worker.job import Job, StageLimits
 from worker.lease import LeaseKeeper
 from worker.pipelines import Pipeline
 from worker.prepare import Preparer, Ready
+from worker.previewer import Previewer
 from worker.watchdog import Watchdog
 
 log = logging.getLogger("fluxfarm")
@@ -47,6 +48,7 @@ class Parts:
     finisher: Finisher
     worker_id: uuid.UUID
     tell: Callable[[Iterable[Moved]], None] | None = None
+    previewer: Previewer | None = None
 
 
 class Drain:
@@ -147,7 +149,14 @@ class Drain:
             )
         if claimed is None:
             return None
-        job = Job(claimed, self._limits, self._watchdog, must_hand_back=self._time_is_up, tell=self._parts.tell)
+        job = Job(
+            claimed,
+            self._limits,
+            self._watchdog,
+            must_hand_back=self._time_is_up,
+            tell=self._parts.tell,
+            previewer=self._parts.previewer,
+        )
         self._parts.keeper.hold(job)
         return job
 

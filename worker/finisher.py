@@ -27,7 +27,7 @@ from worker import images
 from worker.images import PictureMetadata
 from worker.job import Job, StopReason
 from worker.lease import LeaseKeeper
-from worker.pipelines import Rendered, Verdict
+from worker.pipelines import Check, Rendered, Verdict
 
 log = logging.getLogger("fluxfarm")
 
@@ -35,8 +35,6 @@ WAITING_PICTURES = 4
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 2.0
 PATIENCE_SECONDS = 0.1
-
-Check = Callable[[Rendered], Verdict]
 
 
 class End(StrEnum):
@@ -161,7 +159,7 @@ class Finisher:
 
     def _keep_picture(self, job: Job, rendered: Rendered) -> None:
         job.afterwards(Stage.CHECK)
-        verdict = self._check(rendered) if self._check and job.claimed.plan.check_safety else None
+        verdict = self._check(rendered.pixels) if self._check and job.claimed.plan.check_safety else None
         if verdict is not None and verdict.blocked:
             job.withheld += 1
             return

@@ -17,6 +17,8 @@ from fluxfarm.moves import Moved, Word
 from fluxfarm.outcomes import Progress, StoredOutput
 from fluxfarm.settings import Settings
 from fluxfarm.status import Stage
+from worker.pipelines import Pixels
+from worker.previewer import Previewer
 from worker.watchdog import Watchdog
 
 NEVER = float("inf")
@@ -71,6 +73,7 @@ class Job:
     must_hand_back: Callable[[], bool]
     tell: Callable[[Iterable[Moved]], None] | None = None
     """Whoever waits for it hears of each step."""
+    previewer: Previewer | None = None
     progress: Progress = field(default_factory=Progress)
     stop: StopReason | None = None
     outputs: list[StoredOutput] = field(default_factory=list)
@@ -140,6 +143,13 @@ class Job:
         pictures = len(self.claimed.plan.seeds)
         self._tell(Word.PROGRESS, steps=steps, pictures=pictures, seconds=progress.picture_seconds)
         self.check()
+
+    def wants_preview(self) -> bool:
+        return self.previewer is not None and self.previewer.wanted(self.claimed)
+
+    def preview(self, draw: Callable[[], Pixels]) -> None:
+        if self.previewer is not None:
+            self.previewer.offer(self.claimed, self.progress, draw)
 
     def afterwards(self, stage: Stage | None) -> None:
         """A stage of the finisher, which may run while the device goes on; None when it is through."""

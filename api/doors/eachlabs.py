@@ -109,7 +109,7 @@ def _create(own_id: Callable[[], uuid.UUID | None], wait_seconds: int | None) ->
     if (flood := authenticator.flood(caller)) is not None:
         return _waited(caller, eachlabs_create.again(caller, own_id, flood), wait_seconds)
     with authenticator.counted_refusals(caller):
-        dry_run = eachlabs_dry_run.wanted(request)
+        dry_run = body.flag(request, "dry_run")
     if dry_run:
         authenticator.count_read(caller)
         checked = eachlabs_create.check(caller, body.json_object(request), own_id())

@@ -2,28 +2,14 @@
 
 from typing import Any
 
-from flask import Request
-
-from api import body, safety, uploads
+from api import safety, uploads
 from api.doors import eachlabs_words as words
 from api.doors.eachlabs_create import Asked
 from api.services import services
 from fluxfarm import lookup
-from fluxfarm.errors import FieldError
 from fluxfarm.inputs import DataPicture
 from fluxfarm.plans import Plan
-from fluxfarm.sent import shortened
 from fluxfarm.sizes import Size, matching, render_size
-
-SAID = {"1": True, "true": True, "0": False, "false": False}
-
-
-def wanted(request: Request) -> bool:
-    """Whether nothing shall be created; raises `InvalidInput` where that is not clear."""
-    sent = request.args.get("dry_run", "0")
-    if sent not in SAID:
-        raise body.invalid([FieldError("dry_run", "must be 1 or 0, or left out", shortened(sent))])
-    return SAID[sent]
 
 
 def told(asked: Asked) -> dict[str, Any]:

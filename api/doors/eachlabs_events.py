@@ -10,6 +10,7 @@ from api import body, links, polls, sse
 from api.bodiless import bodiless
 from api.doors.eachlabs import told
 from api.doors.eachlabs_feed import Feed
+from api.doors.eachlabs_previews import PreviewsOf
 from api.doors.eachlabs_story import Story, ended_before
 from api.files import LinkInvalid
 from api.polls import Wish
@@ -33,13 +34,15 @@ AWAY = ": the database is away\n\n"
 def of_prediction(prediction: str) -> Response:
     wanted = body.prediction_id(prediction)
     tenant, party = _reader(wanted)
+    previewed = body.flag(request, "previews")
     last = Cursor.parse(sse.last_event_id(request))
     answer = polls.look(wanted, tenant, party, Wish(), told).answer
     if ended_before(answer, last):
         # So a browser is told not to come again.
         return bodiless(204)
-    waiter = Waiter.of_prediction(wanted, tenant, _worth_a_look)
-    return sse.streamed(_follow(waiter, Story(answer, services().events, last), party))
+    waiter = Waiter.of_prediction(wanted, tenant, _worth_a_look_with_previews if previewed else _worth_a_look)
+    previews = PreviewsOf(answer, services().previews, last, wanted=previewed)
+    return sse.streamed(_follow(waiter, Story(answer, services().events, last), previews, party))
 
 
 @events.get("/v1/events")
@@ -69,10 +72,14 @@ def _reader(prediction: uuid.UUID) -> tuple[uuid.UUID, str]:
 
 def _worth_a_look(word: str) -> bool:
     # Of steps it hears as they are made.
+    return word not in (Word.NOTED, Word.PREVIEW)
+
+
+def _worth_a_look_with_previews(word: str) -> bool:
     return word != Word.NOTED
 
 
-def _follow(waiter: Waiter, story: Story, party: str) -> Iterator[str]:
+def _follow(waiter: Waiter, story: Story, previews: PreviewsOf, party: str) -> Iterator[str]:
     """Registered first; then look, tell, wait, and look again."""
     waiting, row, begun = services().waiting, True, False
     waiter.moved = time.monotonic()
@@ -90,6 +97,7 @@ def _follow(waiter: Waiter, story: Story, party: str) -> Iterator[str]:
                     if not story.over:
                         news += story.told(answer) if held else []
                         news += story.of_row(answer) if answer is not None else []
+                    news += previews.told(story)
                 again = row = story.unsure
             except NotFound:
                 return

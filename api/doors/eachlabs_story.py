@@ -32,6 +32,11 @@ class Story:
         self.unsure = False
         """Only another look at the row can tell how it goes on."""
 
+    @property
+    def at(self) -> Cursor:
+        """As far as its reader was told."""
+        return self._at
+
     def begin(self, answer: Answer) -> list[Event]:
         """What stands for all that is not kept any more."""
         first = self._events.first_kept(self._prediction)

@@ -23,10 +23,12 @@ EVENT_STREAM = "text/event-stream"
 EVENTS_TOLD = (
     "Server-sent events, as they happen: `queued` (`position`, `eta_seconds`, `waiting_for`), `started` (`attempt`),"
     " `progress` (`step`, `steps`, `image`, `images`, `eta_seconds`), `log` (`line`), and one of `succeeded`, `failed`"
-    " and `cancelled`, which carries what a read would and ends the stream. After a cut, `Last-Event-ID` goes on where"
-    " the reader was; what is not kept any more is summed up by a `snapshot` with what a read would tell. `urls.events`"
-    " is a link for a browser's `EventSource`, which cannot send a key. A key that has too many calls held gets a"
-    " `snapshot` and comes again."
+    " and `cancelled`, which carries what a read would and ends the stream. With `?previews=1` also `preview`, a few"
+    " times a second at most: the picture in small as far as a step knows it (`step`, `steps`, `image`, `media_type`,"
+    " `width`, `height`, and `data`, a data URI); where pictures are checked for safety, only what passed. After a cut,"
+    " `Last-Event-ID` goes on where the reader was; what is not kept any more is summed up by a `snapshot` with what a"
+    " read would tell. `urls.events` is a link for a browser's `EventSource`, which cannot send a key. A key that has"
+    " too many calls held gets a `snapshot` and comes again."
 )
 KEYED = ("unauthenticated", "forbidden", "rate_limited", "unavailable")
 
@@ -173,8 +175,8 @@ OPERATIONS = (
             200: Answer("Its events.", media_types=(EVENT_STREAM,), headers=(*RATE, "X-Accel-Buffering")),
             204: Answer("The reader was told of the end; nothing more will come.", headers=RATE),
         },
-        ("link_invalid", "not_found", *KEYED),
-        parameters=("prediction", "Last-Event-ID", "link exp", "link sig", "X-Request-Id"),
+        ("invalid_input", "link_invalid", "not_found", *KEYED),
+        parameters=("prediction", "previews", "Last-Event-ID", "link exp", "link sig", "X-Request-Id"),
         scope="read",
     ),
     Operation(
@@ -182,7 +184,7 @@ OPERATIONS = (
         "get",
         "/v1/events",
         "Follow all predictions of the key",
-        "As the events of one prediction, beginning with a `snapshot` of those that are active:"
+        "As the events of one prediction, without previews, beginning with a `snapshot` of those that are active:"
         ' `{"predictions": [{"id", "status"}]}`. Every event says by `id` which prediction it is of.',
         {200: Answer("Their events.", media_types=(EVENT_STREAM,), headers=(*RATE, "X-Accel-Buffering"))},
         KEYED,

@@ -71,6 +71,12 @@ PARAMETERS: dict[str, Schema] = {
         {"enum": ["1", "true", "0", "false"], "default": "0"},
         "With `1` everything is checked and told, and nothing is created; it counts as a read.",
     ),
+    "previews": _parameter(
+        "previews",
+        "query",
+        {"enum": ["1", "true", "0", "false"], "default": "0"},
+        "With `1` there are events `preview`, too.",
+    ),
     "Expires-After": _parameter(
         "Expires-After",
         "header",

@@ -30,6 +30,7 @@ BROAD = {
     "worker/lease.py": 1,
     "worker/maintenance.py": 1,
     "worker/prepare.py": 1,
+    "worker/previewer.py": 1,
     "worker/run.py": 1,
 }
 

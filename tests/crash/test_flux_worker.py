@@ -5,6 +5,8 @@ import io
 from PIL import Image
 
 from fluxfarm import catalog
+from fluxfarm.previews import Previews
+from fluxfarm.queue import redis_client
 from tests.crash.conftest import Farm
 
 CHECKER = catalog.BUILT_IN.parent / "weights" / "tiny-safety"
@@ -32,12 +34,35 @@ def test_the_safety_checker_withholds_what_the_small_flux_drew_of_its_motif_and_
     worker = farm.processes.worker(
         "flux-dev", step_limit_seconds="60", dtype="float32", safety_checker=str(CHECKER), enlarge_stand_ins="false"
     )
+    previews = Previews(redis_client(farm.settings))
     asked = {"num_inference_steps": 20, "num_outputs": 4, "seed": 4}
     normal, forbidden = (farm.create("flux-dev", prompt, **asked) for prompt in (NORMAL, FORBIDDEN))
+    previews.wish(normal)
     worker.wait_for("worker ready", seconds=90)
     farm.wait_for(normal, "succeeded")
     farm.assert_ended_once(normal, pictures=4)
+    assert previews.last(normal) is not None
     farm.wait_for(forbidden, "failed")
     assert farm.row(forbidden).error_code == "content_blocked"
     assert farm.outputs(forbidden) == farm.stored(forbidden) == set()
+    worker.end()
+
+
+def test_where_every_picture_is_withheld_so_is_every_preview(farm: Farm) -> None:
+    worker = farm.processes.worker(
+        "flux-dev",
+        step_limit_seconds="60",
+        dtype="float32",
+        safety_checker=str(CHECKER),
+        safety_labels="normal,nsfw",
+        safety_threshold="0.5",
+        enlarge_stand_ins="false",
+    )
+    previews = Previews(redis_client(farm.settings))
+    prediction = farm.create("flux-dev", NORMAL, num_inference_steps=20, num_outputs=4, seed=4)
+    previews.wish(prediction)
+    worker.wait_for("worker ready", seconds=90)
+    farm.wait_for(prediction, "failed")
+    assert farm.row(prediction).error_code == "content_blocked"
+    assert previews.last(prediction) is None
     worker.end()

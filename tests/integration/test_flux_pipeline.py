@@ -31,6 +31,8 @@ class Recorder:
         self.stages: list[Stage] = []
         self.steps: list[tuple[int, int, int]] = []
         self.stop_at, self.error = stop_at, error or LeaseLost("gone")
+        self.looks = False
+        self.previews: list[tuple[int, int, Pixels]] = []
 
     def stage(self, stage: Stage) -> None:
         self.stages.append(stage)
@@ -39,6 +41,12 @@ class Recorder:
         self.steps.append((picture, step, steps))
         if (picture, step) == self.stop_at:
             raise self.error
+
+    def wants_preview(self) -> bool:
+        return self.looks
+
+    def preview(self, draw: Callable[[], Pixels]) -> None:
+        self.previews.append((*self.steps[-1][:2], draw()))
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +116,44 @@ def test_it_redraws_what_diffusers_redraws(pipeline: Pipeline, weights: Path) ->
     expected = plain(PROMPT, image=picture, strength=0.6, generator=generator, **arguments).images[0]
     found = drawn(pipeline, image=picture, prompt_strength=0.6)[0]
     assert np.array_equal(found, np.asarray(expected))
+
+
+def test_previews_come_to_look_like_the_picture(pipeline: Pipeline) -> None:
+    watch = Recorder()
+    watch.looks = True
+    asked = order(prompt="small green square on white", seeds=(3, 4), width=64, height=64, steps=10)
+    finals = [shrunk(each.pixels) for each in pipeline.render(asked, watch)]
+    assert [each[:2] for each in watch.previews] == [(picture, step) for picture in (0, 1) for step in range(2, 11)]
+    assert {each[2].shape for each in watch.previews} == {(8, 8, 3)}
+    for picture, final in enumerate(finals):
+        alike = [
+            float(np.corrcoef(each[2].ravel(), final.ravel())[0, 1]) for each in watch.previews if each[0] == picture
+        ]
+        assert alike[0] < alike[3] < alike[-1]
+        assert alike[-1] > 0.9
+        assert distance(watch.previews[9 * picture + 8][2], final) < 30
+    assert np.array_equal(
+        finals[0], shrunk(drawn(pipeline, prompt=asked.prompt, seeds=(3,), width=64, height=64, steps=10)[0])
+    )
+
+
+def test_a_redrawn_picture_has_previews_too(pipeline: Pipeline) -> None:
+    watch = Recorder()
+    watch.looks = True
+    (final,) = pipeline.render(order(image=flat("blue"), prompt_strength=0.5, steps=8), watch)
+    assert [each[1] for each in watch.previews] == [2, 3, 4]
+    assert distance(watch.previews[-1][2], shrunk(final.pixels)) < 30
+
+
+def test_no_preview_is_drawn_for_nobody(pipeline: Pipeline) -> None:
+    watch = Recorder()
+    list(pipeline.render(order(), watch))
+    assert (len(watch.steps), watch.previews) == (4, [])
+
+
+def shrunk(pixels: Pixels) -> Pixels:
+    height, width = pixels.shape[:2]
+    return np.asarray(Image.fromarray(pixels).resize((width // 8, height // 8), Image.Resampling.BOX))
 
 
 def quiet(plain: Any) -> Any:

@@ -5,7 +5,7 @@ Nothing here imports torch, so that the rest of the worker starts fast and is te
 
 import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -68,6 +68,10 @@ class Verdict:
     blocked: bool
 
 
+Check = Callable[[Pixels], Verdict]
+"""Judges a picture by all checkers that it must pass; several threads may ask at once."""
+
+
 class Watch(Protocol):
     """Hears how a render advances, and may stop it by raising anything that is not a `RuntimeError` (torch's own)."""
 
@@ -76,6 +80,15 @@ class Watch(Protocol):
 
     def step(self, picture: int, step: int, steps: int) -> None:
         """Denoising step `step` of `steps`, from 1, of picture `picture`, from 0, is done."""
+
+    def wants_preview(self) -> bool:
+        """Whether somebody would see a preview of the step that is just done; answers at once."""
+
+    def preview(self, draw: Callable[[], Pixels]) -> None:
+        """The picture in small as it will be, as far as that step knows.
+
+        `draw` is called on another thread, and waits there for the device.
+        """
 
 
 class Pipeline(Protocol):
@@ -103,7 +116,7 @@ class Pipeline(Protocol):
 
 
 class Checker(Protocol):
-    """A loaded safety checker; it runs on the CPU."""
+    """A loaded safety checker; it runs on the CPU, and several threads may ask it."""
 
     def check(self, pixels: Pixels) -> Verdict:
         """Judge one picture; raises `WorkerFault` if it cannot."""

@@ -5,8 +5,9 @@ Noise is drawn on the CPU whatever the device, so that a seed means the same noi
 
 import copy
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import diffusers
@@ -19,7 +20,9 @@ from fluxfarm.errors import PredictionFailed, WorkerFault
 from fluxfarm.status import Stage
 from worker.pipelines import DeviceOptions, Pixels, Rendered, RenderOrder, Watch
 from worker.pipelines.faults import device_faults
+from worker.pipelines.flux_steps import Steps
 from worker.pipelines.flux_weights import choose_device, choose_dtype, place, read_weights
+from worker.pipelines.projection import Projection, fitted, levels
 
 PATCH = 2
 """Latents are packed into patches of 2 x 2."""
@@ -64,6 +67,10 @@ class Flux:
         order = RenderOrder(prompt="warm", seeds=(0,), width=side, height=side, steps=2, guidance=3.5)
         for _ in self.render(order, _Unwatched()):
             pass
+        with device_faults():
+            # Now rather than in the middle of the first render that somebody looks at.
+            _ = self._projection
+            self._text.maybe_free_model_hooks()
 
     def prompt_notice(self, prompt: str) -> str | None:
         tokens = len(self._text.tokenizer_2(_encodable(prompt), verbose=False).input_ids)
@@ -91,7 +98,7 @@ class Flux:
             conditions = self._encode(order)
             for index, seed in enumerate(order.seeds):
                 watch.stage(Stage.STEP)
-                latents = self._denoise(order, conditions, seed, _Steps(watch, index, self._device))
+                latents = self._denoise(order, conditions, seed, self._steps(order, watch, index))
                 watch.stage(Stage.DECODE)
                 pixels = self._decode(latents, order)
                 yield Rendered(index, seed, pixels, time.perf_counter() - began)
@@ -99,6 +106,13 @@ class Flux:
         finally:
             with device_faults():
                 self._text.maybe_free_model_hooks()
+
+    def _steps(self, order: RenderOrder, watch: Watch, index: int) -> Steps:
+        return Steps(watch, index, self._device, lambda packed: self._projection(self._unpacked(packed, order)))
+
+    @cached_property
+    def _projection(self) -> Projection:
+        return fitted(self._text.vae, self._device, self._text.vae_scale_factor)
 
     @torch.no_grad()
     def _encode(self, order: RenderOrder) -> Conditions:
@@ -113,7 +127,7 @@ class Flux:
             return Conditions(prompt, pooled, vae.encode(pixels.to(self._device, vae.dtype)).latent_dist)
 
     @torch.no_grad()
-    def _denoise(self, order: RenderOrder, conditions: Conditions, seed: int, steps: "_Steps") -> torch.Tensor:
+    def _denoise(self, order: RenderOrder, conditions: Conditions, seed: int, steps: Steps) -> torch.Tensor:
         generator = torch.Generator("cpu").manual_seed(seed)
         with device_faults():
             arguments = {
@@ -126,7 +140,7 @@ class Flux:
                 "generator": generator,
                 "output_type": "latent",
                 "callback_on_step_end": steps,
-                "callback_on_step_end_tensor_inputs": [],
+                "callback_on_step_end_tensor_inputs": ["latents"],
             }
             if conditions.start is None:
                 return self._unpacked(self._text(**arguments).images, order)
@@ -150,8 +164,7 @@ class Flux:
             drawn = vae.decode(latents / vae.config.scaling_factor + vae.config.shift_factor, return_dict=False)[0][0]
             if not torch.isfinite(drawn).all():
                 raise WorkerFault("The weights drew something that is not a number; try another dtype.")
-            levels = (drawn.float() / 2 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
-            pixels: Pixels = levels.permute(1, 2, 0).contiguous().cpu().numpy()
+            pixels: Pixels = levels(drawn.permute(1, 2, 0)).contiguous().cpu().numpy()
         if pixels.shape != (order.height, order.width, 3):
             raise WorkerFault(f"The weights drew {pixels.shape}, not {order.width} x {order.height} in colour.")
         return pixels
@@ -164,27 +177,11 @@ class _Unwatched:
     def step(self, picture: int, step: int, steps: int) -> None:
         pass
 
+    def wants_preview(self) -> bool:
+        return False
 
-class _Steps:
-    """Tells the watch of each step, at most one step before the device has done it."""
-
-    def __init__(self, watch: Watch, picture: int, device: torch.device) -> None:
-        self._watch, self._picture, self._device = watch, picture, device
-        self._before: torch.cuda.Event | None = None
-
-    def __call__(self, pipe: Any, index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        if self._device.type == "cuda":
-            self._wait_for_step_before()
-        self._watch.step(self._picture, index + 1, pipe.num_timesteps)
-        return tensors
-
-    def _wait_for_step_before(self) -> None:
-        # Without it the host queues many steps ahead, and neither progress nor cancelling would mean anything.
-        now = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-        now.record(torch.cuda.current_stream(self._device))
-        if self._before is not None:
-            self._before.synchronize()
-        self._before = now
+    def preview(self, draw: Callable[[], Pixels]) -> None:
+        pass
 
 
 def _img2img_steps(order: RenderOrder) -> int:
