@@ -7,13 +7,14 @@ import copy
 import json
 import random
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
 from training.muon import Muon
@@ -41,6 +42,11 @@ class Plan:
 
 def autocast() -> AbstractContextManager[Any]:
     return torch.autocast(DEVICE.type, torch.bfloat16)
+
+
+def _attention() -> AbstractContextManager[Any]:
+    """On a CPU the fused kernel's backward pass is slow for so few tokens: without it a step takes a sixth less."""
+    return sdpa_kernel(SDPBackend.MATH) if DEVICE.type == "cpu" else nullcontext()
 
 
 def fit(model: nn.Module, loss: Callable[[random.Random], Tensor], plan: Plan, folder: Path) -> nn.Module:
@@ -89,10 +95,11 @@ def _step(
 ) -> float:
     plan, step = at
     torch.manual_seed(step)
-    value = loss(random.Random(f"{plan.name} {step}"))
-    for optimizer in optimizers:
-        optimizer.zero_grad(set_to_none=True)
-    value.backward()  # type: ignore[no-untyped-call]
+    with _attention():
+        value = loss(random.Random(f"{plan.name} {step}"))
+        for optimizer in optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer, rate in zip(optimizers, _rates(optimizers, plan), strict=True):
         for group in optimizer.param_groups:
