@@ -124,3 +124,46 @@ def test_the_count_is_capped(
     for wanted in (Wanted(), Wanted(statuses=list(Status))):
         found = page(database, caller, wanted, limit=5)
         assert (found.total, found.capped) == (20, True)
+
+
+SUCCEEDED = text("""
+INSERT INTO predictions (
+    id, tenant_id, key_id, model, version, start_tag, cost, retention_seconds, request_id, fair_owner, status,
+    created_at
+) SELECT gen_random_uuid(), :tenant_id, :key_id, 'm', '1', n, 1, 1, '', '', 'succeeded', now() - n * interval '1 min'
+FROM generate_series(1, 5000) AS n
+""")
+SOME_FAILED = text("UPDATE predictions SET status = 'failed' WHERE start_tag % 1000 = 0")
+
+
+@pytest.mark.parametrize(
+    ("statement", "status", "meant"),
+    [
+        (f"{history.KINDS} {history.CHOSEN_OF_KINDS}", "failed", 5),
+        (history.COUNT_OF_KINDS.text, "failed", 5),
+        (history.COUNT_OF_KINDS.text, "succeeded", 100),
+    ],
+)
+def test_what_is_not_meant_is_not_walked_through(
+    database: Database, caller: Caller, statement: str, status: str, meant: int
+) -> None:
+    """Though nearly all have succeeded, and no statistics know of the few that have not."""
+    asked = {"tenant_id": caller.tenant_id, "model": None, "statuses": [status]}
+    page = {"since": None, "until": None, "seen_at": None, "seen_id": history.LATEST, "limit": 20, "offset": 0}
+    with database.engine.connect() as connection:
+        connection.execute(SUCCEEDED, {"tenant_id": caller.tenant_id, "key_id": caller.key_id})
+        connection.execute(text("ANALYZE predictions"))
+        connection.execute(SOME_FAILED)
+        explain = text(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement}")
+        plan = connection.execute(explain, {**asked, **page, "most": 100}).scalar_one()
+    walked = sum(
+        each["Actual Rows"] * each["Actual Loops"] + each.get("Rows Removed by Filter", 0)
+        for each in scans(plan[0]["Plan"])
+    )
+    assert walked <= meant + 5, "a few to find the models"
+
+
+def scans(node: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those of the table itself, in a plan."""
+    own = [node] if node.get("Relation Name") == "predictions" else []
+    return own + [each for below in node.get("Plans", ()) for each in scans(below)]
