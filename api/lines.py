@@ -43,6 +43,8 @@ class Lines:
 
     def place(self, waits: Waits, cost_seconds: float) -> Place | None:
         """Where one stands that waits there; None as `of` does."""
+        if waits.held:
+            return line.HELD_BACK
         found = self.of(waits.model, waits.version)
         return found.place(waits.rank, cost_seconds) if found else None
 

@@ -87,6 +87,8 @@ class WaitingFor(StrEnum):
     MODEL_LOAD = "model_load"
     """Whoever will serve it loads its weights."""
     TURN = "turn"
+    TENANT = "tenant"
+    """It is held back until its tenant is not suspended any more."""
 
 
 class Rank(NamedTuple):
@@ -101,11 +103,14 @@ class Rank(NamedTuple):
 class Place:
     """Where a queued prediction stands."""
 
-    position: int
-    """1 is next; exact to 100, then to a tenth."""
+    position: int | None
+    """1 is next; exact to 100, then to a tenth; None for one that is held back, which stands in no line."""
     eta_seconds: float | None
     """Until its pictures may be expected; None while nobody can tell."""
     waiting_for: WaitingFor
+
+
+HELD_BACK = Place(None, None, WaitingFor.TENANT)
 
 
 @dataclass(frozen=True, slots=True)

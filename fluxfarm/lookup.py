@@ -32,7 +32,7 @@ SELECT
     i.input, i.plan,
     r.prediction_id IS NOT NULL AS ended, r.error_code, r.error_message, r.device_microseconds, r.notices,
     l.stage, l.picture, l.step, l.steps, l.picture_seconds,
-    p.priority, p.start_tag, p.seq, o.outputs
+    p.priority, p.start_tag, p.seq, p.held, o.outputs
 FROM predictions p
 JOIN prediction_inputs i ON i.prediction_id = p.id
 LEFT JOIN prediction_results r ON r.prediction_id = p.id
@@ -53,8 +53,8 @@ WHERE id = ANY(:ids) AND (expires_at IS NULL OR expires_at > clock_timestamp())
 
 STANDINGS = driver_sql(
     text("""
-SELECT p.id, p.tenant_id, p.model, p.version, p.priority, p.start_tag, p.seq, p.status, p.revision, p.attempt,
-    l.stage, l.picture, l.step
+SELECT p.id, p.tenant_id, p.model, p.version, p.priority, p.start_tag, p.seq, p.held, p.status, p.revision,
+    p.attempt, l.stage, l.picture, l.step
 FROM predictions p LEFT JOIN leases l ON l.prediction_id = p.id
 WHERE p.id = ANY(:ids) AND (p.expires_at IS NULL OR p.expires_at > clock_timestamp())
 """)
@@ -97,6 +97,8 @@ class Waits:
     model: str
     version: str
     rank: Rank
+    held: bool
+    """Its tenant is suspended: it stands in no line until that is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +207,8 @@ def standings(
     meant = {each: own_ids.candidates(each[1], each[0]) for each in asked}
     rows = statements.all(STANDINGS, {"ids": [row for rows in meant.values() for row in rows]})
     found = {}
-    for each_id, tenant_id, model, version, *rank, status, revision, attempt, stage, picture, step in rows:
-        waits = Waits(model, version, Rank(*rank)) if status == Status.QUEUED else None
+    for each_id, tenant_id, model, version, *rank, held, status, revision, attempt, stage, picture, step in rows:
+        waits = Waits(model, version, Rank(*rank), held) if status == Status.QUEUED else None
         found[each_id, tenant_id] = Standing(Status(status), revision, attempt, stage, picture, step, waits)
     return {each: found[row, each[1]] for each, rows in meant.items() for row in rows if (row, each[1]) in found}
 
@@ -240,7 +242,7 @@ def _result(row: Any) -> Result:
 
 
 def _waits(row: Any) -> Waits:
-    return Waits(row.model, row.version, Rank(row.priority, row.start_tag, row.seq))
+    return Waits(row.model, row.version, Rank(row.priority, row.start_tag, row.seq), row.held)
 
 
 def output(session: Session, prediction_id: uuid.UUID, position: int) -> tuple[str, StoredOutput] | None:

@@ -146,7 +146,8 @@ QUEUE = _object(
     {
         "position": _said(
             {**COUNT, "type": ["integer", "null"]},
-            "1 is next, exact to 100, then to a tenth; 0 is being rendered. Null if the queue could not be looked at.",
+            "1 is next, exact to 100, then to a tenth; 0 is being rendered. Null while its tenant is suspended, or if"
+            " the queue could not be looked at.",
         ),
         "eta_seconds": _said(
             {**SECONDS, "type": ["number", "null"]},
@@ -155,7 +156,8 @@ QUEUE = _object(
         "waiting_for": _said(
             {"enum": [*WaitingFor, None]},
             "`worker`: no process serves the model. `model_load`: one loads its weights. `turn`: others go first."
-            " Null once it is being rendered, and with `position`.",
+            " `tenant`: its tenant is suspended. Null once it is being rendered, or where the queue could not be"
+            " looked at.",
         ),
     },
     type=["object", "null"],

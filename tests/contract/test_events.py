@@ -9,6 +9,7 @@ from typing import Any
 
 import requests
 
+from fluxfarm import tenants
 from fluxfarm.announce import key_events, prediction_events
 from fluxfarm.credentials import split
 from fluxfarm.database import Database
@@ -78,6 +79,25 @@ def test_a_place_in_the_queue_is_told_anew_when_it_changes(client: Client, telli
         assert names(reader.rest()) == ["cancelled"]
     assert [(each.name, each.data["position"]) for each in (first, second)] == [("queued", 2), ("queued", 1)]
     assert (first.data["eta_seconds"], first.data["waiting_for"]) == (None, "worker")
+
+
+def test_one_of_a_suspended_tenant_says_what_it_waits_for(client: Client, telling: Telling, database: Database) -> None:
+    prediction = client.create("unserved")
+    with Reader(events(client, prediction), key=client.key) as reader:
+        heard = [reader.next()]
+        with database.session_scope() as session:
+            tenants.suspend(session, "tenant 0", by="test")
+        heard += [reader.next()]
+        seen = client.look(prediction)["queue"]
+        with database.session_scope() as session:
+            tenants.resume(session, "tenant 0", by="test")
+        heard += [reader.next()]
+    assert [(each.name, each.data["position"], each.data["waiting_for"]) for each in heard] == [
+        ("queued", 1, "worker"),
+        ("queued", None, "tenant"),
+        ("queued", 1, "worker"),
+    ]
+    assert seen == {"position": None, "eta_seconds": None, "waiting_for": "tenant"}
 
 
 def test_who_is_cut_off_goes_on_without_a_gap_or_a_double(client: Client, telling: Telling) -> None:
