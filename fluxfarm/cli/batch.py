@@ -16,7 +16,7 @@ from tqdm import tqdm
 from fluxfarm.cli.batch_rows import Row, rows
 from fluxfarm.cli.client import ABSENT, PATIENCE_SECONDS, Client, client, code, refusal, retry_after
 from fluxfarm.cli.contact_sheet import contact_sheet
-from fluxfarm.cli.predict import ENDS
+from fluxfarm.cli.following import ENDS
 from fluxfarm.cli.transfer import PictureGone, save_pictures
 
 INDEX = "index.jsonl"

@@ -1,22 +1,18 @@
 """`fluxfarm predict`: create a prediction, follow it, save its pictures."""
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
-from tqdm import tqdm
 
 from fluxfarm import inputs
 from fluxfarm.catalog import load_catalog
 from fluxfarm.cli.client import Client, client
+from fluxfarm.cli.following import until_end
 from fluxfarm.cli.transfer import picture_to_send, save_pictures
 from fluxfarm.settings import Settings
-
-POLL_SECONDS = 0.5
-ENDS = ("success", "error", "cancelled")
 
 
 def input_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -63,26 +59,11 @@ def predict(prompt: str, output: Path | None, model: str, *, as_json: bool, **se
 
 
 def _follow(api: Client, prediction: str) -> dict[str, Any]:
-    """Poll until it ends, behind a progress bar; Ctrl-C cancels it."""
-    with tqdm(unit="step", desc="starting", leave=False) as bar:
-        try:
-            while True:
-                response = api.look(f"/v1/prediction/{prediction}")
-                seen: dict[str, Any] = response.json()
-                if seen["status"] in ENDS:
-                    return seen
-                _show(bar, seen)
-                time.sleep(POLL_SECONDS)
-        except KeyboardInterrupt:
-            api.call("POST", f"/v1/prediction/{prediction}/cancel")
-            raise click.ClickException("Cancelled.") from None
-        except click.ClickException as error:
-            raise click.ClickException(f"{error.message} The prediction is {prediction}.") from None
-
-
-def _show(bar: Any, seen: dict[str, Any]) -> None:
-    at, queue = seen["progress"], seen["queue"] or {}
-    bar.total = at["steps"] * at["images"]
-    bar.n = max(0, at["image"] - 1) * at["steps"] + at["step"]
-    waiting = seen["status"] == "starting"
-    bar.set_description(f"queued at {queue.get('position')}" if waiting else at["stage"].replace("_", " "))
+    """Wait for its end, and show how far it is; Ctrl-C cancels it."""
+    try:
+        return until_end(api, prediction)
+    except KeyboardInterrupt:
+        api.call("POST", f"/v1/prediction/{prediction}/cancel")
+        raise click.ClickException("Cancelled.") from None
+    except click.ClickException as error:
+        raise click.ClickException(f"{error.message} The prediction is {prediction}.") from None

@@ -59,7 +59,7 @@ def gateway(api: str) -> Iterator[Gateway]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_PUT = answer  # noqa: N815 (as the server calls them)
+        do_GET = do_POST = do_PUT = answer  # noqa: N815 (as the server calls them)
 
         def log_message(self, *_: object) -> None:
             pass
