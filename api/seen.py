@@ -53,10 +53,9 @@ class Answer:
         return f"{at.revision}.{at.stage}.{at.picture}.{at.step}" if at.stage else f"{at.revision}.{at.status}"
 
 
-Which = tuple[uuid.UUID, uuid.UUID, str]
-"""What was asked for, by which tenant, and where its links begin: two tenants may give the same id."""
-
 Render = Callable[[PredictionView], tuple[str, int | None]]
+Which = tuple[uuid.UUID, uuid.UUID, str, Render]
+"""What was asked for, by which tenant, where its links begin, and in which words: two tenants may give the same id."""
 
 
 class Seen:
@@ -86,7 +85,7 @@ class Seen:
         up, and not over the look at the queue and `render`, which may read pictures from a slow store.
         """
         began = self._clock()
-        kept = self._answers.get((prediction, tenant, base))
+        kept = self._answers.get((prediction, tenant, base, render))
         if kept is not None and (kept.ended or kept.looked >= moved):
             fresh = began - kept.looked < FRESH_SECONDS
             if fresh and kept.ended:
@@ -105,7 +104,7 @@ class Seen:
         body, retry_after = render(view)
         found = Answer(view.id, view.shown_id, view.standing, body, retry_after, began)
         if len(body) <= LARGEST_KEPT:
-            self._keep((prediction, tenant, base), found)
+            self._keep((prediction, tenant, base, render), found)
         return found
 
     def drop(self, prediction: uuid.UUID, tenant: uuid.UUID) -> None:

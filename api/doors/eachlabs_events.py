@@ -3,24 +3,27 @@
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, jsonify, request
 
 from api import body, links, polls, sse
 from api.bodiless import bodiless
+from api.doors import eachlabs_words as words
 from api.doors.eachlabs import told
 from api.doors.eachlabs_feed import Feed
 from api.doors.eachlabs_previews import PreviewsOf
 from api.doors.eachlabs_story import Story, ended_before
 from api.files import LinkInvalid
 from api.polls import Wish
-from api.seen import Answer
+from api.seen import Answer, Render
 from api.services import services
 from api.sse import Cursor, Event
 from api.waiting import Waiter
 from fluxfarm import lookup
-from fluxfarm.errors import NotFound, Unavailable
+from fluxfarm.errors import Forbidden, NotFound, RateLimited, Unauthenticated, Unavailable
 from fluxfarm.keys import Caller
+from fluxfarm.lookup import PredictionView
 from fluxfarm.moves import Word
 from fluxfarm.status import Status
 from fluxfarm.told import AT
@@ -33,16 +36,17 @@ AWAY = ": the database is away\n\n"
 @events.get("/v1/prediction/<prediction>/events")
 def of_prediction(prediction: str) -> Response:
     wanted = body.prediction_id(prediction)
-    tenant, party = _reader(wanted)
+    reader = _reader(wanted)
     previewed = body.flag(request, "previews")
     last = Cursor.parse(sse.last_event_id(request))
-    answer = polls.look(wanted, tenant, party, Wish(), told).answer
+    answer = polls.look(wanted, reader.tenant_id, reader.party, Wish(), reader.render).answer
     if ended_before(answer, last):
         # So a browser is told not to come again.
         return bodiless(204)
-    waiter = Waiter.of_prediction(wanted, tenant, _worth_a_look_with_previews if previewed else _worth_a_look)
+    interest = _worth_a_look_with_previews if previewed else _worth_a_look
+    waiter = Waiter.of_prediction(wanted, reader.tenant_id, interest)
     previews = PreviewsOf(answer, services().previews, last, wanted=previewed)
-    return sse.streamed(_follow(waiter, Story(answer, services().events, last), previews, party))
+    return sse.streamed(_follow(waiter, Story(answer, services().events, last), previews, reader))
 
 
 @events.get("/v1/events")
@@ -53,12 +57,47 @@ def of_key() -> Response:
     return sse.streamed(_follow_key(caller, last if last and AT.fullmatch(last) else None))
 
 
-def _reader(prediction: uuid.UUID) -> tuple[uuid.UUID, str]:
-    """The tenant whose prediction may be followed, and who is counted for it: a key, or the link."""
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Who follows a prediction."""
+
+    tenant_id: uuid.UUID
+    party: str
+    """Who is counted for it: a key, or the link."""
+    render: Render = told
+
+    def may_go_on(self) -> bool:
+        return self.render is not told or _key_holds()
+
+
+def _key_holds() -> bool:
+    """Whether the key of this request, looked at again, may still read: a stream may last for days."""
+    try:
+        services().authenticator.caller(request, scope="read")
+    except Unavailable:
+        return True
+    except (Unauthenticated, Forbidden, RateLimited):
+        return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class _ByLink:
+    """As a read tells it, but with the link that was given: with a fresh one, who had one once had one for ever."""
+
+    link: str
+
+    def __call__(self, view: PredictionView) -> tuple[str, int | None]:
+        shown = words.prediction(view)
+        shown["urls"]["events"] = self.link
+        return jsonify(shown).get_data(as_text=True), words.retry_after(view)
+
+
+def _reader(prediction: uuid.UUID) -> _Reader:
     if "sig" not in request.args:
         caller = services().authenticator.caller(request, scope="read")
         services().authenticator.count_read(caller)
-        return caller.tenant_id, caller.key_id
+        return _Reader(caller.tenant_id, caller.key_id)
     services().authenticator.count_public_read(request)
     path, exp, sig = request.path, request.args.get("exp"), request.args.get("sig")
     if not services().signer.verify(path, exp, sig, time.time()):
@@ -67,7 +106,7 @@ def _reader(prediction: uuid.UUID) -> tuple[uuid.UUID, str]:
         tenant = lookup.tenant_of(session, prediction)
     if tenant is None:
         raise body.unknown_prediction()
-    return tenant, f"link of {prediction}"
+    return _Reader(tenant, f"link of {prediction}", _ByLink(links.absolute(f"{path}?exp={exp}&sig={sig}")))
 
 
 def _worth_a_look(word: str) -> bool:
@@ -79,17 +118,17 @@ def _worth_a_look_with_previews(word: str) -> bool:
     return word != Word.NOTED
 
 
-def _follow(waiter: Waiter, story: Story, previews: PreviewsOf, party: str) -> Iterator[str]:
+def _follow(waiter: Waiter, story: Story, previews: PreviewsOf, reader: _Reader) -> Iterator[str]:
     """Registered first; then look, tell, wait, and look again."""
     waiting, row, begun = services().waiting, True, False
     waiter.moved = time.monotonic()
-    with waiting.held(party, waiter) as held:
+    with waiting.held(reader.party, waiter) as held:
         yield sse.retry(held=held)
-        while not waiter.ending:
+        while not waiter.ending and reader.may_go_on():
             row = waiter.row_moved() or row
             news: list[Event] = []
             try:
-                answer = polls.look_again(waiter, told, waiting.turn) if row else None
+                answer = polls.look_again(waiter, reader.render, waiting.turn) if row else None
                 with waiting.turn:
                     if answer is not None and not begun:
                         news += story.begin(answer) if held else [story.snapshot(answer)]
@@ -126,7 +165,7 @@ def _follow_key(caller: Caller, last: str | None) -> Iterator[str]:
     with waiting.held(caller.key_id, waiter) as held:
         yield sse.retry(held=held)
         due = time.monotonic() + sse.HEARTBEAT_SECONDS
-        while not waiter.ending:
+        while not waiter.ending and _key_holds():
             pause = sse.HEARTBEAT_SECONDS
             try:
                 rows = time.monotonic() >= due

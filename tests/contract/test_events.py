@@ -6,16 +6,18 @@ import signal
 import uuid
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
-from fluxfarm import tenants
+from fluxfarm import keys, tenants
 from fluxfarm.announce import key_events, prediction_events
 from fluxfarm.credentials import split
 from fluxfarm.database import Database
+from fluxfarm.links import LinkSigner, load_secrets
 from fluxfarm.queue import redis_client
 from fluxfarm.settings import Settings
-from tests.api import Client, serving
+from tests.api import Client, serving, until
 from tests.contract.conftest import NewClient
 from tests.contract.followed import Reader
 from tests.contract.played import PlayedWorker, Telling, picture
@@ -237,6 +239,36 @@ def test_all_of_a_key_are_followed(client: Client, new_client: NewClient, tellin
     ]
     assert heard[3].data == client.look(active)
     assert len({each.id for each in heard}) == len(heard)
+
+
+def test_a_signed_link_does_not_renew_itself(client: Client, telling: Telling, farm: Settings) -> None:
+    url, _, query = client.try_create("unserved").json()["urls"]["events"].partition("?")
+    soon = int(query.partition("&")[0].removeprefix("exp=")) - 23 * 3600
+    link = f"{url}?{LinkSigner(load_secrets(farm)).sign(urlsplit(url).path, soon)}"
+    telling.succeed(telling.claim(), picture())
+    with Reader(link) as reader:
+        assert reader.rest()[-1].data["urls"]["events"] == link
+
+
+def test_streams_end_with_their_key(
+    farm: Settings, logs: Path, client: Client, new_client: NewClient, database: Database
+) -> None:
+    leaver, colleague = new_client("one"), new_client("one")
+    with (
+        serving(dataclasses.replace(farm, api_workers=1), logs) as api,
+        Client(api.url, client.described, leaver.key) as own,
+    ):
+        prediction = own.create("unserved")
+        with (
+            Reader(events(own, prediction), key=own.key) as one,
+            Reader(f"{api.url}/v1/events", key=own.key) as all_of_them,
+        ):
+            assert (one.next().name, all_of_them.next().name) == ("queued", "snapshot")
+            with database.session_scope() as session:
+                keys.revoke(session, split(str(own.key))[0], by="test")
+            until(lambda: own.get(f"/v1/prediction/{prediction}").status_code == 401, lambda: "still valid")
+            colleague.ask("POST", f"/v1/prediction/{prediction}/cancel")
+            assert (one.rest(), all_of_them.rest()) == ([], [])
 
 
 def test_a_feed_that_is_not_kept_any_more_begins_anew(client: Client, telling: Telling, farm: Settings) -> None:
