@@ -117,6 +117,7 @@ END_HELD = text(f"""
 WITH ended AS (
     UPDATE predictions SET {ENDING}
     WHERE id = :id AND status = 'processing' AND claim_id = :claim_id AND attempt = :attempt
+      AND NOT (cancel_requested AND :status = 'succeeded')
     RETURNING {ENDED_COLUMNS}, cast(:actual AS bigint) AS actual
 )
 """ + AFTER_END).bindparams(NOTICES)  # fmt: skip
@@ -233,10 +234,20 @@ def complete(
     *,
     device_microseconds: int,
     notices: Sequence[str] = (),
-) -> None:
-    """End it as succeeded, with its pictures; raises `LeaseLost` if the claim is gone."""
-    _end_held(session, held, device_microseconds, ending(Status.SUCCEEDED, notices=notices))
+) -> bool:
+    """End it as succeeded, with its pictures.
+
+    One that its owner wishes to cancel is cancelled instead, without them, as was promised; False says so.
+
+    Raises:
+        LeaseLost: this claim does not hold the prediction any more.
+
+    """
+    if not _ended_held(session, held, device_microseconds, ending(Status.SUCCEEDED, notices=notices)):
+        cancel_held(session, held, device_microseconds=device_microseconds)
+        return False
     session.execute(insert(Output), [{"prediction_id": held.id, **asdict(output)} for output in outputs])
+    return True
 
 
 def fail(session: Session, held: Claimed, *, code: str, message: str, device_microseconds: int) -> None:
@@ -294,10 +305,15 @@ def cancel(session: Session, prediction_id: uuid.UUID, tenant_id: uuid.UUID) -> 
 
 
 def _end_held(session: Session, held: Claimed, device_microseconds: int, end: Mapping[str, Any]) -> None:
-    row = session.execute(END_HELD, {**held.fence, **end, "actual": device_microseconds}).one_or_none()
-    if row is None:
+    if not _ended_held(session, held, device_microseconds, end):
         raise _lost(held)
-    _announce(session, f"prediction {end['status']}", held, Word(end["status"]), code=end["error_code"])
+
+
+def _ended_held(session: Session, held: Claimed, device_microseconds: int, end: Mapping[str, Any]) -> bool:
+    row = session.execute(END_HELD, {**held.fence, **end, "actual": device_microseconds}).one_or_none()
+    if row is not None:
+        _announce(session, f"prediction {end['status']}", held, Word(end["status"]), code=end["error_code"])
+    return row is not None
 
 
 def ending(

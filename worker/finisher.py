@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
+from typing import Self, TypeVar
 
 from sqlalchemy.orm import Session
 
@@ -30,6 +30,7 @@ from worker.lease import LeaseKeeper
 from worker.pipelines import Check, Rendered, Verdict
 
 log = logging.getLogger("fluxfarm")
+T = TypeVar("T")
 
 WAITING_PICTURES = 4
 FIRST_PAUSE_SECONDS = 0.2
@@ -220,12 +221,14 @@ class Finisher:
         if job.withheld:
             job.notices.append(f"The safety checker withheld {job.withheld} of the pictures.")
         spent = job.device_microseconds
-        self._write(
+        succeeded = self._write(
             job,
             lambda session: lifecycle.complete(
                 session, job.claimed, job.outputs, device_microseconds=spent, notices=job.notices
             ),
         )
+        if succeeded is False:
+            self._forget(job, StopReason.CANCELLED)
         self._keeper.drop(job)
 
     def _fail(self, job: Job, failure: PredictionFailed) -> None:
@@ -252,24 +255,25 @@ class Finisher:
         self._write(job, lambda session: lifecycle.let_go(session, job.claimed))
         self._forget(job, StopReason.FAILED)
 
-    def _write(self, job: Job, move: Callable[[Session], None]) -> None:
+    def _write(self, job: Job, move: Callable[[Session], T]) -> T | None:
         """While the database is away nobody can take over, so what is done is kept until it is back.
 
-        A process that must end leaves it to the maintenance loop.
+        A process that must end leaves it to the maintenance loop, and gets None.
         """
         job.afterwards(None)
         for pause in _pauses():
             try:
                 with self._database.session_scope() as session:
-                    move(session)
+                    written = move(session)
             except Unavailable as error:
                 if job.must_hand_back():
                     fields = {**_fields(job), "reason": error.message}
                     log.warning("a prediction is left to the maintenance loop", extra={"fields": fields})
-                    return
+                    break
                 _wait(job, pause)
             else:
-                return
+                return written
+        return None
 
     def _forget(self, job: Job, reason: StopReason) -> None:
         """Its lease is not ours any more, and what was stored for it is nobody's."""

@@ -39,6 +39,16 @@ def test_a_cancel_stops_the_render_and_leaves_nothing(farm: Farm, shared: Shared
     assert "done" not in farm.events("cancelled")
 
 
+def test_a_cancel_that_the_worker_has_not_heard_of_leaves_nothing_either(farm: Farm, shared: Shared) -> None:
+    prediction = farm.create(shared[0], "slow unheard")
+    farm.wait_for_event("unheard", "picture 0")
+    assert farm.cancel(prediction)
+    farm.open_gate("unheard")
+    farm.wait_for(prediction, "cancelled")
+    assert farm.outputs(prediction) == set()
+    wait_until(lambda: farm.stored(prediction) == set())
+
+
 def test_a_server_that_never_answers_holds_up_nobody_else(farm: Farm) -> None:
     slug = farm.new_model()
     worker = farm.ready_worker(slug, fetch_allow="127.0.0.0/8", fetch_limit_seconds="60")

@@ -158,7 +158,7 @@ class Lifecycle(RuleBasedStateMachine):
     def complete(self, claim: Claimed) -> None:
         outputs = [output(position) for position in range(2)]
         if held := self.only_if_held(claim, lifecycle.complete, outputs, device_microseconds=5):
-            held.move(Status.SUCCEEDED)
+            held.move(Status.CANCELLED if held.cancel_requested else Status.SUCCEEDED)
 
     def fail(self, claim: Claimed) -> None:
         if held := self.only_if_held(claim, lifecycle.fail, code="x", message="x", device_microseconds=5):
@@ -345,6 +345,23 @@ def test_what_its_owner_cancelled_is_not_handed_back(database: Database, caller:
         view = lookup.prediction(session, held.id, caller.tenant_id)
     assert view
     assert view.status == "cancelled"
+
+
+def test_what_its_owner_cancelled_does_not_succeed(database: Database, caller: Caller, flux_dev: Model) -> None:
+    who: dict[str, Any] = {"model": flux_dev.slug, "version": flux_dev.version, "worker_id": uuid.uuid4()}
+    with database.session_scope() as session:
+        admission.admit(session, request(caller, flux_dev), Rules(max_queued=10))
+    with database.session_scope() as session:
+        held = lifecycle.claim(session, **who, lease_seconds=60)
+        assert held
+        assert lifecycle.cancel(session, held.id, caller.tenant_id)
+    with database.session_scope() as session:
+        assert lifecycle.complete(session, held, [output()], device_microseconds=1) is False
+    with database.session_scope() as session:
+        view = lookup.prediction(session, held.id, caller.tenant_id)
+        assert lookup.object_keys(session, held.id) == set()
+    assert view
+    assert (view.status, view.outputs) == ("cancelled", [])
 
 
 def test_only_its_own_version_is_claimed(database: Database, caller: Caller, flux_dev: Model) -> None:

@@ -154,7 +154,7 @@ class Storm:
                     lifecycle.cancel(session, row.id, row.tenant_id)
 
 
-ENDS: list[Callable[[Session, Claimed], None]] = [
+ENDS: list[Callable[[Session, Claimed], object]] = [
     lambda session, held: lifecycle.fail(session, held, code="x", message="x", device_microseconds=10**6),
     lambda session, held: lifecycle.cancel_held(session, held, device_microseconds=3),
     lambda session, held: lifecycle.complete(session, held, [output()], device_microseconds=9),
