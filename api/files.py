@@ -61,12 +61,12 @@ def picture(prediction: uuid.UUID, name: str) -> Response:
 def _find(prediction: uuid.UUID, row: uuid.UUID, name: str) -> Served:
     stem, _, extension = name.partition(".")
     with services().database.session_scope() as session:
-        if stem == "input":
-            key = lookup.input_key(session, row)
+        if not stem.isdecimal():
+            key = lookup.input_key(session, row, stem)
             if key is None or not key.endswith("." + extension):
                 raise unknown_prediction()
             return Served(key, MEDIA_TYPES[extension], None, hashlib.sha256(key.encode()).hexdigest(), name)
-        found = lookup.output(session, row, int(stem)) if stem.isdecimal() else None
+        found = lookup.output(session, row, int(stem))
     if found is None or EXTENSIONS[found[1].media_type] != extension:
         raise _gone()
     return _output(prediction, *found, extension)

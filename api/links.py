@@ -39,8 +39,9 @@ def output_link(named: Named, output: StoredOutput, expires_at: datetime) -> str
     return _signed(named, path, output.object_key, expires_at)
 
 
-def input_link(named: Named, object_key: str, until: datetime) -> str:
-    return _signed(named, f"/files/{named.shown_id}/input.{object_key.rpartition('.')[2]}", object_key, until)
+def input_link(named: Named, field: str, object_key: str, until: datetime) -> str:
+    """A link to a picture that was sent as data in this field."""
+    return _signed(named, f"/files/{named.shown_id}/{field}.{object_key.rpartition('.')[2]}", object_key, until)
 
 
 def signed_path(path: str, row: str | None) -> str:

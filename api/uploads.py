@@ -1,6 +1,7 @@
 """Pictures that come inside a request: read through once, then kept as the tenant's objects."""
 
 import uuid
+from collections.abc import Mapping
 
 from api.links import EXTENSIONS
 from api.services import Services
@@ -12,32 +13,39 @@ from fluxfarm.pictures import Probed
 from fluxfarm.storage import input_key
 
 
-def keep(services: Services, caller: Caller, prediction: uuid.UUID, sent: DataPicture) -> str:
-    """Store a sent picture and return its object key; the prediction is to follow.
+def keep(
+    services: Services, caller: Caller, prediction: uuid.UUID, pictures: Mapping[str, str | DataPicture]
+) -> dict[str, str]:
+    """Store the pictures that came as data and return their object keys; the prediction is to follow.
 
     Raises:
-        InvalidInput: it cannot be read as a picture.
+        InvalidInput: one cannot be read as a picture; none is stored.
         Unavailable: the database or the store is away.
 
     """
-    media_type = looked_at(services, sent).media_type
-    # A name of its own: two of the same create may be under way, and one of them takes its picture away again.
-    key = input_key(caller.tenant_id, uuid.uuid4(), EXTENSIONS[media_type])
+    sent = {name: each for name, each in pictures.items() if isinstance(each, DataPicture)}
+    types = {name: looked_at(services, name, each).media_type for name, each in sent.items()}
+    # Names of their own: two of the same create may be under way, and one of them takes its pictures away again.
+    keys = {name: input_key(caller.tenant_id, uuid.uuid4(), EXTENSIONS[types[name]]) for name in sent}
+    if not keys:
+        return {}
     with services.database.session_scope() as session:
-        sent_pictures.note(session, key, prediction)
-    services.objects.put(key, sent.data, media_type)
-    return key
+        for key in keys.values():
+            sent_pictures.note(session, key, prediction)
+    for name, key in keys.items():
+        services.objects.put(key, sent[name].data, types[name])
+    return keys
 
 
-def looked_at(services: Services, sent: DataPicture) -> Probed:
+def looked_at(services: Services, field: str, sent: DataPicture) -> Probed:
     """Read a sent picture through; raises `InvalidInput` if it cannot be read as one."""
-    return services.objects.in_thread(_checked, sent.data)
+    return services.objects.in_thread(_checked, field, sent.data)
 
 
-def _checked(data: bytes) -> Probed:
+def _checked(field: str, data: bytes) -> Probed:
     try:
         pictures.open_picture(data).close()
         return pictures.probe(data)
     except pictures.UnreadablePicture as error:
-        detail = FieldError("input.image", str(error))
-        raise InvalidInput(f"input.image: {error}", details=(detail,)) from None
+        detail = FieldError(f"input.{field}", str(error))
+        raise InvalidInput(f"input.{field}: {error}", details=(detail,)) from None

@@ -30,7 +30,7 @@ from fluxfarm.settings import Settings
 from fluxfarm.status import Stage
 from fluxfarm.storage import open_store
 from fluxfarm.upkeep import WorkerIdentity
-from worker.drain import Drain, Parts
+from worker.drain import Drain, Parts, Serving
 from worker.finisher import Finisher
 from worker.lease import LeaseKeeper
 from worker.pipelines import Rendered, RenderOrder, Watch
@@ -127,7 +127,7 @@ def admit(database: Database, model: Model, n: int) -> None:
         caller = keys.authenticate(session, key)
     order = inputs.parse(model, {"prompt": "a red circle"})
     for _ in range(n):
-        plan = Plan.of(order, image_key=None)
+        plan = Plan.of(order, kept={})
         asked = Request(uuid.uuid4(), caller, model, plan, order.echo, "benchmark")
         with database.session_scope() as session:
             admission.admit(session, asked, Rules(max_queued=n))
@@ -138,11 +138,12 @@ def drain_all(database: Database, model: Model, pipeline: Instant, settings: Set
     lease_database = Database(settings.require_database_url(), pool_size=1)
     store = open_store(settings)
     with (
-        LeaseKeeper(lease_database, identity, settings.lease_seconds) as keeper,
+        LeaseKeeper(lease_database, [identity], settings.lease_seconds) as keeper,
         Finisher(database, store, keeper, None) as finisher,
     ):
-        preparer = Preparer(model, store, settings)
-        Drain(Parts(model, pipeline, database, keeper, preparer, finisher, identity.id), settings).drain()
+        preparer = Preparer({model.slug: model}, store, settings)
+        servings = [Serving(model, pipeline, identity.id)]
+        Drain(Parts(servings, database, keeper, preparer, finisher), settings).drain()
     lease_database.close()
 
 

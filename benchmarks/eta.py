@@ -129,7 +129,7 @@ def start(servers: Servers, settings: Settings) -> list[Client]:
     port = free_port()
     servers.start("api", *GUNICORN, "api.wsgi:app", "--bind", f"127.0.0.1:{port}", settings=settings)
     servers.start("maintenance", "worker.maintenance", settings=settings)
-    log = servers.start("worker", "worker", "--model", settings.models[0], settings=settings)
+    log = servers.start("worker", "worker", "--model", "flux-dev", settings=settings)
     wait_until(lambda: "worker ready" in log.read_text())
     url = f"http://127.0.0.1:{port}"
     wait_until(lambda: answers(url))

@@ -184,7 +184,7 @@ def new_caller(database: Database, tenant: str) -> Caller:
 def request(caller: Caller, model: Model) -> admission.Request:
     """The least that can be asked."""
     order = inputs.parse(model, {"prompt": "nothing"})
-    plan = Plan.of(order, image_key=None)
+    plan = Plan.of(order, kept={})
     return admission.Request(
         id=uuid.uuid4(), caller=caller, model=model, plan=plan, shown_input=order.echo, request_id="bench"
     )

@@ -330,7 +330,7 @@ def _parameters(request: Request, rules: Rules) -> dict[str, Any]:
         "version": request.model.version,
         "pixel_steps": request.plan.pixel_steps(request.model),
         "pixel_step_microseconds": request.model.pixel_step_microseconds,
-        "needs_fetch": request.plan.has_image,
+        "needs_fetch": request.plan.needs_fetch,
         "retention_seconds": request.retention_seconds,
         "cancel_after_seconds": request.cancel_after_seconds,
         "request_id": request.request_id,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fluxfarm.errors import ModelNotFound, SettingsError
+from fluxfarm.kinds import PIPELINES, Control, Kind
 from fluxfarm.licences import FLUX_DEV
 from fluxfarm.safety_policy import Policy
 from fluxfarm.settings import Settings
@@ -26,7 +27,10 @@ class Bounds:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Where a model's weights lie; `location` is a hub id or a directory: one beside the catalogue begins with `./`."""
+    """Where a model's weights lie.
+
+    `location` is a hub id, a directory, or the file of a transformer alone; one beside the catalogue begins with `./`.
+    """
 
     name: str
     location: str
@@ -44,8 +48,20 @@ class Weights:
     """Where checkers lie that were made for them; they are used where the settings name none."""
     safety: Policy | None = None
     """The mildest policy that is allowed with them, where it is not the licence's."""
+    edge_width: int = 1
+    """Pixels that an outline was wide where these weights were taught to follow it."""
+    depth_estimator: str | None = None
+    """Where what finds the depth of a picture for them lies."""
+    base: "Weights | None" = None
+    """Where the parts lie that are not there."""
     beside: Path = BUILT_IN.parent
     """The directory of the catalogue's file."""
+
+    @property
+    def whence(self) -> str:
+        """All that says which weights these are."""
+        over = f" over {self.base.whence}" if self.base else ""
+        return f"{self.location}@{self.revision}{over}"
 
     @property
     def source(self) -> str:
@@ -56,6 +72,11 @@ class Weights:
     def checker_sources(self) -> tuple[str, ...]:
         """Its own checkers, as `source` says it."""
         return tuple(self._there(each) for each in self.checkers)
+
+    @property
+    def depth_source(self) -> str | None:
+        """What to load the depth estimator from, if there is one."""
+        return self._there(self.depth_estimator) if self.depth_estimator else None
 
     def _there(self, location: str) -> str:
         return str(self.beside / location) if location.startswith("./") else location
@@ -70,15 +91,26 @@ class Model:
     description: str
     release: str
     pipeline: str
-    """Module that loads it: has `load(model, options)`."""
+    """Module that loads it, by its kind unless it names one: has `load(model, options)`."""
     weights: Weights
     steps: Bounds
-    guidance: Bounds
+    guidance: Bounds | None
+    """None where the weights know no guidance."""
     max_sequence_length: int
     """Tokens of the prompt that the T5 encoder sees."""
     pixel_step_microseconds: float
     licence: str
     licence_url: str
+    kind: Kind = Kind.TEXT
+    control: Control | None = None
+    """What a model of the kind `control` draws along."""
+    stand_in: str | None = None
+    """Weights of our own to try it out with, by their name."""
+
+    @property
+    def drawn_with(self) -> Weights:
+        """The weights whose transformer draws; models that have it in common may share it."""
+        return self.weights.base or self.weights if self.kind is Kind.REDUX else self.weights
 
     @property
     def safety(self) -> Policy | None:
@@ -89,8 +121,7 @@ class Model:
     @property
     def version(self) -> str:
         """The release and a hash of where its weights come from; a prediction is pinned to it at admission."""
-        source = f"{self.weights.location}@{self.weights.revision}"
-        return f"{self.release}-{hashlib.sha256(source.encode()).hexdigest()[:8]}"
+        return f"{self.release}-{hashlib.sha256(self.weights.whence.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,32 +144,51 @@ def load_catalog(settings: Settings) -> Catalog:
         SettingsError: a file does not parse, or names a model or weights that are not there.
 
     """
+    models, weights = _read_all(settings)
+    unknown = sorted({*settings.models, *dict(settings.weights)} - models.keys())
+    if unknown:
+        raise SettingsError(f"no model {unknown[0]!r} in the catalogue; it has {', '.join(sorted(models))}")
+    found = {name: _weights(name, weights) for name in weights}
+    served = settings.models or models
+    chosen = {slug: _with_weights(slug, models[slug], found, settings) for slug in served}
+    return Catalog(models=chosen)
+
+
+def stand_ins(settings: Settings) -> dict[str, str]:
+    """The small weights to try each model out with, by their names; models that have none are left out."""
+    models, _ = _read_all(settings)
+    return {slug: entry["stand_in"] for slug, entry in models.items() if "stand_in" in entry}
+
+
+def _read_all(settings: Settings) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     models, weights = _read(BUILT_IN)
     if settings.catalog is not None:
         more_models, more_weights = _read(settings.catalog)
         models, weights = {**models, **more_models}, {**weights, **more_weights}
-    unknown = sorted({*settings.models, *dict(settings.weights)} - models.keys())
-    if unknown:
-        raise SettingsError(f"no model {unknown[0]!r} in the catalogue; it has {', '.join(sorted(models))}")
-    chosen = {slug: _with_weights(slug, models[slug], weights, settings) for slug in settings.models}
-    return Catalog(models=chosen)
+    return models, weights
 
 
-def _read(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Weights]]:
+def _read(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     try:
         content = tomllib.loads(path.read_text())
-        found = content.get("weights", {})
-        weights = {
-            name: Weights(name=name, beside=path.parent, **_read_weights(entry)) for name, entry in found.items()
-        }
-    except (OSError, tomllib.TOMLDecodeError, TypeError, ValueError) as error:
+    except (OSError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"the catalogue {path} cannot be read: {error}") from error
+    weights = {name: {**entry, "beside": path.parent} for name, entry in content.get("weights", {}).items()}
     return content.get("models", {}), weights
 
 
-def _read_weights(entry: dict[str, Any]) -> dict[str, Any]:
-    safety = {"safety": Policy(entry["safety"])} if "safety" in entry else {}
-    return {**entry, **safety, "checkers": tuple(entry.get("checkers", ()))}
+def _weights(name: str, entries: Mapping[str, dict[str, Any]]) -> Weights:
+    entry = dict(entries[name])
+    base = entry.pop("base", None)
+    entry["checkers"] = tuple(entry.get("checkers", ()))
+    if base is not None and (base not in entries or "base" in entries[base]):
+        raise SettingsError(f"the weights {name!r} lie over {base!r}, which the catalogue does not have whole")
+    try:
+        if "safety" in entry:
+            entry["safety"] = Policy(entry["safety"])
+        return Weights(name=name, base=_weights(base, entries) if base else None, **entry)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"the catalogue's weights {name!r} cannot be read: {error}") from error
 
 
 def _with_weights(slug: str, entry: dict[str, Any], weights: Mapping[str, Weights], settings: Settings) -> Model:
@@ -147,12 +197,27 @@ def _with_weights(slug: str, entry: dict[str, Any], weights: Mapping[str, Weight
     if wanted in weights:
         chosen = weights[wanted]
     elif own in weights:
-        chosen = dataclasses.replace(weights[own], name=wanted, location=wanted, revision="main", beside=Path())
+        chosen = _elsewhere(weights[own], wanted)
     else:
         raise SettingsError(f"model {slug!r} names the weights {own!r}, which the catalogue does not have")
     try:
-        bounds = {name: Bounds(**entry[name]) for name in ("steps", "guidance")}
+        kind = Kind(entry.get("kind", Kind.TEXT))
         length = min(entry["max_sequence_length"], chosen.max_sequence_length or entry["max_sequence_length"])
-        return Model(slug=slug, **{**entry, **bounds, "max_sequence_length": length, "weights": chosen})
-    except (KeyError, TypeError) as error:
+        read = {
+            "kind": kind,
+            "control": Control(entry["control"]) if "control" in entry else None,
+            "steps": Bounds(**entry["steps"]),
+            "guidance": Bounds(**entry["guidance"]) if "guidance" in entry else None,
+            "pipeline": entry.get("pipeline", PIPELINES[kind]),
+            "max_sequence_length": length,
+            "weights": chosen,
+        }
+        return Model(slug=slug, **{**entry, **read})
+    except (KeyError, TypeError, ValueError) as error:
         raise SettingsError(f"the catalogue's model {slug!r} is incomplete: {error}") from error
+
+
+def _elsewhere(own: Weights, location: str) -> Weights:
+    """The same, lying where an operator says; a file of a transformer alone lies over the model's own."""
+    base = own.base or own if location.endswith(".safetensors") else own.base
+    return dataclasses.replace(own, name=location, location=location, revision="main", beside=Path(), base=base)

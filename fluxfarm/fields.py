@@ -10,6 +10,7 @@ from fluxfarm.sent import shown
 _DECIMAL = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?")
 _WHOLE_DECIMAL = re.compile(r"-?[0-9]{1,30}(?:\.0{1,30})?")
 _TEXT = r"^\s*[^\s\u0000][^\u0000]*$"
+_PERHAPS_BLANK = r"^[^\u0000]*$"
 
 
 class RefusedError(Exception):
@@ -69,18 +70,30 @@ class Text:
         return f"text of 1 to {self.longest} characters"
 
     def read(self, sent: Any) -> str:
-        if not isinstance(sent, str):
-            raise RefusedError(f"must be {self.allowed}")
-        if not sent.strip():
+        if isinstance(sent, str) and not sent.strip():
             raise RefusedError(f"must be {self.allowed}, not blank")
-        if len(sent) > self.longest:
-            raise RefusedError(f"must be {self.allowed}; it has {len(sent)}")
-        if "\0" in sent:
-            raise RefusedError("must not contain NUL characters")
-        return whole_characters(sent)
+        return _words(sent, self.longest, self.allowed)
 
     def schema(self) -> dict[str, Any]:
         return {"type": "string", "minLength": 1, "maxLength": self.longest, "pattern": _TEXT}
+
+
+@dataclass(frozen=True, slots=True)
+class OptionalText:
+    """Text that may be blank, which means none."""
+
+    longest: int
+
+    @property
+    def allowed(self) -> str:
+        return f"text of up to {self.longest} characters"
+
+    def read(self, sent: Any) -> str | None:
+        read = _words(sent, self.longest, self.allowed)
+        return read if read.strip() else None
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "maxLength": self.longest, "pattern": _PERHAPS_BLANK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +173,21 @@ class Flag:
 
     def schema(self) -> dict[str, Any]:
         return {"type": "boolean"}
+
+
+def _words(sent: Any, longest: int, allowed: str) -> str:
+    if not isinstance(sent, str):
+        raise RefusedError(f"must be {allowed}")
+    if len(sent) > longest:
+        raise RefusedError(f"must be {allowed}; it has {len(sent)}")
+    if "\0" in sent:
+        raise RefusedError("must not contain NUL characters")
+    return whole_characters(sent)
+
+
+def given(**described: dict[str, Any]) -> dict[str, Any]:
+    """A JSON Schema: all of these fields are there, and as described."""
+    return {"properties": described, "required": [*described]}
 
 
 def is_number(value: Any) -> bool:

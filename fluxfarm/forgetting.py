@@ -21,11 +21,12 @@ FROM predictions p WHERE id = ANY(:ids) AND tenant_id = :tenant_id FOR UPDATE
 HIDE = text("""
 UPDATE predictions p SET expires_at = least(p.expires_at, clock_timestamp()), revision = p.revision + 1
 FROM (
-    SELECT i.plan ->> 'image_key' AS input_key, ARRAY(SELECT object_key FROM outputs WHERE prediction_id = :id) AS keys
+    SELECT ARRAY(SELECT value FROM jsonb_each_text(i.plan -> 'picture_keys')) AS input_keys,
+        ARRAY(SELECT object_key FROM outputs WHERE prediction_id = :id) AS keys
     FROM (VALUES (1)) AS one LEFT JOIN prediction_inputs i ON i.prediction_id = :id
 ) AS stored
 WHERE p.id = :id
-RETURNING coalesce(p.own_id, p.id) AS shown_id, stored.input_key, stored.keys,
+RETURNING coalesce(p.own_id, p.id) AS shown_id, stored.input_keys, stored.keys,
     p.attempt > 1 OR p.status <> 'succeeded' AS untidy
 """)
 REMEMBER = text("""
@@ -72,7 +73,7 @@ def hide(session: Session, prediction_id: uuid.UUID, tenant_id: uuid.UUID) -> Hi
         raise NotFinished("The prediction has not ended; cancel it first, and delete it once it is cancelled.")
     hidden = session.execute(HIDE, {"id": row.id}).one()
     session.execute(REMEMBER, {"tenant_id": tenant_id, "shown_id": hidden.shown_id})
-    return Hidden(row.id, tenant_id, tuple(filter(None, [*hidden.keys, hidden.input_key])), hidden.untidy)
+    return Hidden(row.id, tenant_id, (*hidden.keys, *hidden.input_keys), hidden.untidy)
 
 
 def clear(session: Session, hidden: Hidden) -> None:

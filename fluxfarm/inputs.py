@@ -1,5 +1,6 @@
 """What a caller may ask of a model: every field declared once; from that its validation, defaults and JSON Schema."""
 
+import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,29 +9,28 @@ from typing import Any, Final
 
 from fluxfarm.catalog import Model
 from fluxfarm.errors import FieldError, InvalidInput
-from fluxfarm.fields import Choice, Field, Flag, Number, RefusedError, Text, Whole
+from fluxfarm.fields import RefusedError
+from fluxfarm.input_fields import fields_of
+from fluxfarm.input_rules import SIDES, rules, settle
 from fluxfarm.picture_field import DataPicture, Picture
 from fluxfarm.sent import shortened
-from fluxfarm.size_fields import SIZE_FIELDS, settle_shape, size_meant, size_notices, size_rules
+from fluxfarm.size_fields import size_meant, size_notices
 from fluxfarm.sizes import Size
 
 __all__ = ["DataPicture", "Order", "parse", "schema"]
 
-_SHAPE: Final = frozenset({"aspect_ratio", "width", "height"})
+_SETTLED: Final = frozenset({"aspect_ratio", "width", "height", *(f"expand_{side}" for side in SIDES)})
+"""Told to the worker in other words."""
 _MOST_UNKNOWN: Final = 20
 """Unknown fields that a refusal names; a body may hold a million, and looking for near names takes time."""
 _MOST_SUMMED_UP: Final = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
     """A valid input: what a prediction has to render."""
 
-    prompt: str
-    image: str | DataPicture | None
-    """An http(s) URL, or a decoded data URI."""
-    prompt_strength: float
-    guidance: float
+    prompt: str | None
     num_inference_steps: int
     num_outputs: int
     seed: int | None
@@ -42,96 +42,25 @@ class Order:
     output_quality: int
     output_encoding: str
     disable_safety_checker: bool
+    pictures: Mapping[str, str | DataPicture]
+    """By the name of its field, an http(s) URL or a decoded data URI."""
+    guidance: float = 3.5
+    """Weights that know none do not mind; those that stand in for them were taught this."""
+    negative_prompt: str | None = None
+    true_cfg_scale: float = 1.0
+    prompt_strength: float = 1.0
+    preprocess_image: bool = True
+    redux_strength: float = 1.0
+    expand: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Pixels of the picture to paint beyond its left, right, top and bottom side."""
     notices: tuple[str, ...]
-    echo: Mapping[str, Any]
-    """The input as the API shows it, each field with its value in force; no `image` where it came as a data URI."""
-
-
-_SUBJECT: Final = (
-    Field(
-        "prompt",
-        Text(longest=10_000),
-        "What the picture shows, in words.",
-        example="a lighthouse on a cliff at dusk, oil painting",
-        required=True,
-    ),
-    Field(
-        "image",
-        Picture(),
-        "Picture to start from: an http(s) URL, or a data URI of a PNG, JPEG or WebP. Left out: text-to-image.",
-        example="https://example.com/sketch.png",
-    ),
-    Field(
-        "prompt_strength",
-        Number(0, 1),
-        "How far to go from `image` towards the prompt; 1 keeps nothing of it. No effect without `image`.",
-        default=0.8,
-    ),
-)
-_SERIES: Final = (
-    Field(
-        "num_outputs",
-        Whole(1, 4),
-        "Pictures to make, each with a seed one higher than that of the one before.",
-        default=1,
-    ),
-)
-_RESULT: Final = (
-    Field(
-        "seed",
-        Whole(0, 2**32 - 1),
-        "The same seed and input give the same pictures. Left out: a random one, which the answer names.",
-        example=42,
-    ),
-    Field(
-        "output_format",
-        Choice(("webp", "jpg", "png"), also={"jpeg": "jpg"}),
-        "Format of the picture files.",
-        default="webp",
-    ),
-    Field(
-        "output_quality",
-        Whole(0, 100),
-        "Quality of WebP and JPEG files. No effect on PNG.",
-        default=80,
-    ),
-    Field(
-        "output_encoding",
-        Choice(("url", "data_uri")),
-        "How the answer carries the pictures: as links, or as data URIs.",
-        default="url",
-    ),
-    Field(
-        "disable_safety_checker",
-        Flag(),
-        "Skip the safety check of the pictures; needs a key that may.",
-        default=False,
-    ),
-)
-
-
-def _fields(model: Model) -> tuple[Field, ...]:
-    """The fields of a model that draws from text, or from text and a picture."""
-    sampling = (
-        Field(
-            "num_inference_steps",
-            Whole(int(model.steps.minimum), int(model.steps.maximum)),
-            "Denoising steps; more take longer and show more detail.",
-            default=int(model.steps.default),
-        ),
-        Field(
-            "guidance",
-            Number(model.guidance.minimum, model.guidance.maximum),
-            "How closely to follow the prompt.",
-            default=float(model.guidance.default),
-        ),
-    )
-    return (*_SUBJECT, *SIZE_FIELDS, *_SERIES, *sampling, *_RESULT)
+    echo: Mapping[str, Any] = dataclasses.field(repr=False)
+    """The input as the API shows it, each field with its value in force; no picture that came as a data URI."""
 
 
 def schema(model: Model) -> dict[str, Any]:
     """JSON Schema of the input of `model` in its canonical form; `parse` also takes nulls, and numbers as text."""
-    fields = _fields(model)
+    fields = fields_of(model)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": f"Input of {model.slug}",
@@ -139,7 +68,7 @@ def schema(model: Model) -> dict[str, Any]:
         "properties": {field.name: {**field.schema(), "x-order": place} for place, field in enumerate(fields)},
         "required": [field.name for field in fields if field.required],
         "additionalProperties": False,
-        "allOf": size_rules(),
+        "allOf": rules(model),
     }
 
 
@@ -152,7 +81,7 @@ def parse(model: Model, sent: object) -> Order:
     """
     if not isinstance(sent, dict):
         raise _invalid([FieldError("input", "must be a JSON object of fields", shortened(sent))])
-    fields = _fields(model)
+    fields = fields_of(model)
     values: dict[str, Any] = {}
     wrong: dict[str, str] = {}
     for field in fields:
@@ -160,19 +89,33 @@ def parse(model: Model, sent: object) -> Order:
             values[field.name] = field.read(sent.get(field.name))
         except RefusedError as refusal:
             wrong[field.name] = str(refusal)
-    settle_shape(sent, values, wrong)
+    settle(model, sent, values, wrong)
     names = [field.name for field in fields]
     errors = [_error(name, wrong[name], sent.get(name)) for name in names if name in wrong]
     errors += _unknown(sent, names)
     if errors:
         raise _invalid(errors)
-    return _order(values)
+    return _order(values, [field.name for field in fields if isinstance(field.kind, Picture)])
 
 
-def _order(values: Mapping[str, Any]) -> Order:
-    echo = {**values, "image": values["image"] if isinstance(values["image"], str) else None}
-    rest = {name: value for name, value in values.items() if name not in _SHAPE}
-    return Order(**rest, size=size_meant(values), notices=size_notices(values), echo=echo)
+def _order(values: Mapping[str, Any], pictured: Sequence[str]) -> Order:
+    echo = {name: None if isinstance(value, DataPicture) else value for name, value in values.items()}
+    expand = tuple(values.get(f"expand_{side}", 0) for side in SIDES)
+    rest = {name: value for name, value in values.items() if name not in {*_SETTLED, *pictured}}
+    return Order(
+        **rest,
+        size=size_meant(values),
+        pictures={name: values[name] for name in pictured if values[name] is not None},
+        expand=(expand[0], expand[1], expand[2], expand[3]),
+        notices=(*size_notices(values), *_effects(values)),
+        echo=echo,
+    )
+
+
+def _effects(values: Mapping[str, Any]) -> Iterable[str]:
+    """What the caller may not expect of what was asked."""
+    if values.get("negative_prompt") is not None and values["true_cfg_scale"] > 1:
+        yield "The negative prompt doubles the time of each step."
 
 
 def _unknown(sent: Mapping[str, Any], names: Sequence[str]) -> Iterable[FieldError]:

@@ -261,15 +261,15 @@ def object_keys(session: Session, prediction_id: uuid.UUID) -> set[str]:
     return set(session.scalars(select(Output.object_key).where(Output.prediction_id == prediction_id)))
 
 
-def input_key(session: Session, prediction_id: uuid.UUID) -> str | None:
-    """The object key of a prediction's own input picture, if it was sent as data."""
+def input_key(session: Session, prediction_id: uuid.UUID, field: str) -> str | None:
+    """The object key of the picture that was sent as data in this field of a prediction's input, if one was."""
     found = session.scalar(
         select(PredictionInput.plan)
         .join(Prediction, Prediction.id == PredictionInput.prediction_id)
         .where(PredictionInput.prediction_id == prediction_id)
         .where(Prediction.expires_at.is_(None) | (Prediction.expires_at > func.clock_timestamp()))
     )
-    return found["image_key"] if found else None
+    return found["picture_keys"].get(field) if found else None
 
 
 def measured_rate(connection: Session | Connection, model: str) -> float | None:

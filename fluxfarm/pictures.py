@@ -8,7 +8,7 @@ import struct
 import zlib
 from typing import NamedTuple
 
-from PIL import Image, ImageCms
+from PIL import Image, ImageChops, ImageCms
 
 MAX_SIDE = 4096
 MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "MPO": "image/jpeg", "WEBP": "image/webp"}
@@ -25,6 +25,8 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 SIDEWAYS = frozenset({5, 6, 7, 8})
+
+OPAQUE = 255
 
 BROKEN = (
     OSError,
@@ -84,6 +86,25 @@ def open_picture(data: bytes) -> Image.Image:
     upright = plain.transpose(TURNS[orientation]) if orientation in TURNS else plain
     upright.info.clear()
     return upright
+
+
+def open_mask(data: bytes) -> Image.Image:
+    """Decode a picture to gray, upright; what was transparent is white. Raises `UnreadablePicture`."""
+    return open_picture(data).convert("L")
+
+
+def open_transparency(data: bytes) -> Image.Image | None:
+    """Where a picture is transparent, as white, upright; None where it is nowhere. Raises `UnreadablePicture`."""
+    with _opened(data) as image:
+        orientation = _orientation(image)
+        try:
+            if not image.has_transparency_data:
+                return None
+            alpha = image.convert("RGBA").getchannel("A")
+        except (*BROKEN, MemoryError):
+            raise UnreadablePicture("The picture is cut short or broken.") from None
+    upright = alpha.transpose(TURNS[orientation]) if orientation in TURNS else alpha
+    return None if upright.getextrema()[0] == OPAQUE else ImageChops.invert(upright)
 
 
 def cover_and_crop(image: Image.Image, width: int, height: int) -> tuple[Image.Image, dict[str, int] | None]:

@@ -3,11 +3,12 @@
 import dataclasses
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from fluxfarm.catalog import Model
 from fluxfarm.inputs import Order
+from fluxfarm.kinds import Kind
 from fluxfarm.safety_policy import Policy, Ruling
 from fluxfarm.sizes import Size, render_size
 
@@ -17,7 +18,7 @@ NATIVE_PIXELS = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`image_key` is an object of ours, `image_url` somebody else's; without either it is text to image."""
+    """What to render; pictures by the names of their fields, in `picture_keys` objects of ours."""
 
     prompt: str
     seeds: tuple[int, ...]
@@ -31,8 +32,14 @@ class Plan:
     output_format: str
     output_quality: int
     check_safety: bool
-    image_url: str | None = None
-    image_key: str | None = None
+    picture_urls: Mapping[str, str] = field(default_factory=dict)
+    picture_keys: Mapping[str, str] = field(default_factory=dict)
+    negative_prompt: str | None = None
+    true_cfg_scale: float = 1.0
+    preprocess_image: bool = True
+    redux_strength: float = 1.0
+    expand: tuple[int, int, int, int] = (0, 0, 0, 0)
+    """Pixels of the picture to paint beyond its left, right, top and bottom side."""
     safety_policy: str = Policy.DEFAULT_ON
     safety_set_by: str = "deployment"
     safety_off_ignored: bool = False
@@ -41,11 +48,14 @@ class Plan:
     """What a client's program is tried on, instead of a picture: a code of failure, or `slow=` seconds before it."""
 
     @classmethod
-    def of(cls, order: Order, *, image_key: str | None, ruling: Ruling, test_outcome: str | None = None) -> Self:
-        """Fix what the order left open; the seeds of several pictures count up from the first."""
+    def of(cls, order: Order, *, kept: Mapping[str, str], ruling: Ruling, test_outcome: str | None = None) -> Self:
+        """Fix what the order left open; the seeds of several pictures count up from the first.
+
+        `kept` are the object keys of pictures that came as data.
+        """
         first = secrets.randbelow(SEED_SPACE) if order.seed is None else order.seed
         return cls(
-            prompt=order.prompt,
+            prompt=order.prompt or "",
             seeds=tuple((first + i) % SEED_SPACE for i in range(order.num_outputs)),
             width=order.size.width if order.size else None,
             height=order.size.height if order.size else None,
@@ -59,26 +69,50 @@ class Plan:
             safety_policy=ruling.policy,
             safety_set_by=ruling.set_by,
             safety_off_ignored=ruling.ignored,
-            image_url=order.image if isinstance(order.image, str) else None,
-            image_key=image_key,
+            picture_urls={name: sent for name, sent in order.pictures.items() if isinstance(sent, str)},
+            picture_keys=dict(kept),
+            negative_prompt=order.negative_prompt,
+            true_cfg_scale=order.true_cfg_scale,
+            preprocess_image=order.preprocess_image,
+            redux_strength=order.redux_strength,
+            expand=order.expand,
             test_outcome=test_outcome,
         )
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        return cls(**{**stored, "seeds": tuple(stored["seeds"])})
+        tuples = {name: tuple(stored[name]) for name in ("seeds", "expand") if name in stored}
+        return cls(**{**stored, **tuples})
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @property
-    def has_image(self) -> bool:
-        return self.image_url is not None or self.image_key is not None
+    def needs_fetch(self) -> bool:
+        """Whether there are pictures to bring in before the device can begin."""
+        return bool(self.picture_urls or self.picture_keys)
+
+    @property
+    def picture_names(self) -> tuple[str, ...]:
+        """The fields that pictures came in."""
+        return (*self.picture_urls, *self.picture_keys)
+
+    def canvas(self, source: Size) -> Size:
+        """What is to be drawn on, of a picture of this size and what lies beyond its sides, in its pixels."""
+        left, right, top, bottom = self.expand
+        return Size(source.width + left + right, source.height + top + bottom)
+
+    @property
+    def guided_away(self) -> bool:
+        """Whether each step is done twice, once for what the picture shall not show."""
+        return self.negative_prompt is not None and self.true_cfg_scale > 1
 
     def pixel_steps(self, model: Model) -> float:
         """How much work this is: pixels on the device times denoising steps, over all pictures."""
-        steps = self.num_inference_steps * (self.prompt_strength if self.has_image else 1)
-        return self.device_pixels(model) * max(1.0, steps) * len(self.seeds)
+        partly = model.kind is Kind.TEXT and self.needs_fetch
+        steps = self.num_inference_steps * (self.prompt_strength if partly else 1)
+        passes = 2 if self.guided_away else 1
+        return self.device_pixels(model) * max(1.0, steps) * passes * len(self.seeds)
 
     def device_pixels(self, model: Model) -> float:
         if self.width is None or self.height is None:

@@ -17,7 +17,8 @@ GRACE_SECONDS = 3600
 NOTE = text("INSERT INTO sent_pictures (object_key, prediction_id) VALUES (:object_key, :prediction_id)")
 SETTLED = text("""
 SELECT object_key, EXISTS (
-    SELECT FROM prediction_inputs i WHERE i.prediction_id = s.prediction_id AND i.plan ->> 'image_key' = s.object_key
+    SELECT FROM prediction_inputs i, jsonb_each_text(i.plan -> 'picture_keys') AS picture
+    WHERE i.prediction_id = s.prediction_id AND picture.value = s.object_key
 ) AS kept
 FROM sent_pictures s WHERE noted_at < statement_timestamp() - :seconds * interval '1 s' ORDER BY noted_at LIMIT :batch
 """)

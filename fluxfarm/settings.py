@@ -140,7 +140,7 @@ class Settings:
         path, "a TOML file whose models and weights are added to the built-in catalogue", default=None
     )
     models: tuple[str, ...] = setting(
-        names, "models this farm accepts and serves, comma separated", default=("flux-dev",)
+        names, "models this farm accepts and serves, comma separated; none named: all of the catalogue", default=()
     )
     weights: tuple[tuple[str, str], ...] = setting(
         pairs, "weights per model: model=name in the catalogue, directory or hub id, comma separated", default=()

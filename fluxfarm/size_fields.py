@@ -3,7 +3,7 @@
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
 
-from fluxfarm.fields import Choice, Field, Whole, whole_number
+from fluxfarm.fields import Choice, Field, Whole, given, whole_number
 from fluxfarm.sizes import BY_RATIO, LARGEST, SIDE_DIVISORS, SMALLEST, STEP, Size, for_ratio, nearest_legal
 
 MATCH: Final = "match_input_image"
@@ -13,28 +13,40 @@ SQUARE: Final = "1:1"
 _SIDES = {"width", "height"}
 _SIDE = Whole(SMALLEST, LARGEST, step=STEP)
 
-SIZE_FIELDS: Final = (
-    Field(
-        "aspect_ratio",
-        Choice((*BY_RATIO, MATCH, CUSTOM)),
-        f"Shape of the picture. Left out: `{MATCH}` with `image`, `{CUSTOM}` with `width` and `height`, "
-        f"else `{SQUARE}`.",
-        example="16:9",
-    ),
-    Field(
-        "megapixels",
-        Choice((*SIDE_DIVISORS,), also={1: "1", 0.25: "0.25"}),
-        "Area of the picture, about, in megapixels. No effect with `width` and `height`.",
-        default="1",
-    ),
-    Field("width", _SIDE, "Width in pixels; goes together with `height`.", example=1024),
-    Field("height", _SIDE, "Height in pixels; goes together with `width`.", example=768),
+MEGAPIXELS: Final = Field(
+    "megapixels",
+    Choice((*SIDE_DIVISORS,), also={1: "1", 0.25: "0.25"}),
+    "Area of the picture, about, in megapixels. No effect with `width` and `height`.",
+    default="1",
 )
+EXTEND: Final = Field(
+    "aspect_ratio",
+    Choice((*BY_RATIO, MATCH)),
+    f"Shape to extend the picture to, on the sides that it lacks. `{MATCH}`: its own, and what `expand_…` adds.",
+    default=MATCH,
+    example="16:9",
+)
+_WIDTH: Final = Field("width", _SIDE, "Width in pixels; goes together with `height`.", example=1024)
+_HEIGHT: Final = Field("height", _SIDE, "Height in pixels; goes together with `width`.", example=768)
 
 
-def settle_shape(sent: Mapping[str, Any], values: MutableMapping[str, Any], wrong: MutableMapping[str, str]) -> None:
+def size_fields(source: str | None) -> tuple[Field, ...]:
+    """Of a model that draws at a size of its caller's choice, or at that of the picture in the field `source`."""
+    like = f"`{MATCH}` with `{source}`, " if source else ""
+    ratio = Field(
+        "aspect_ratio",
+        Choice((*BY_RATIO, *([MATCH] if source else []), CUSTOM)),
+        f"Shape of the picture. Left out: {like}`{CUSTOM}` with `width` and `height`, else `{SQUARE}`.",
+        example="16:9",
+    )
+    return ratio, MEGAPIXELS, _WIDTH, _HEIGHT
+
+
+def settle_shape(
+    source: str | None, sent: Mapping[str, Any], values: MutableMapping[str, Any], wrong: MutableMapping[str, str]
+) -> None:
     """Put the aspect ratio in force into `values`, and what does not go together into `wrong`."""
-    given = {name for name in ("image", *_SIDES) if sent.get(name) is not None}
+    given = {name for name in (source, *_SIDES) if name and sent.get(name) is not None}
     for side in _SIDES - given if given & _SIDES else ():
         wrong[side] = "is missing: width and height go together, or leave out both"
     for side in wrong.keys() & given & _SIDES:
@@ -43,24 +55,25 @@ def settle_shape(sent: Mapping[str, Any], values: MutableMapping[str, Any], wron
         return
     ratio = values["aspect_ratio"]
     if ratio is None:
-        values["aspect_ratio"] = CUSTOM if given & _SIDES else MATCH if "image" in given else SQUARE
+        values["aspect_ratio"] = CUSTOM if given & _SIDES else MATCH if source in given else SQUARE
     elif given & _SIDES and ratio != CUSTOM:
         wrong["aspect_ratio"] = f'conflicts with width and height; leave it out, or say "{CUSTOM}"'
     elif ratio == CUSTOM and not given & _SIDES:
         wrong["aspect_ratio"] = f'"{CUSTOM}" needs width and height'
-    elif ratio == MATCH and "image" not in given:
-        wrong["aspect_ratio"] = f'"{MATCH}" needs an image'
+    elif ratio == MATCH and source not in given:
+        wrong["aspect_ratio"] = f'"{MATCH}" needs {source}'
 
 
-def size_rules() -> list[dict[str, Any]]:
+def size_rules(source: str | None) -> list[dict[str, Any]]:
     """What `settle_shape` refuses, as JSON Schemas that all have to hold."""
     whole = {"type": "integer"}
+    matching = {"if": given(aspect_ratio={"const": MATCH}), "then": given(**{source or "": {"type": "string"}})}
     return [
-        {"if": _given(width=whole), "then": _given(height=whole)},
-        {"if": _given(height=whole), "then": _given(width=whole)},
-        {"if": _given(aspect_ratio={"const": CUSTOM}), "then": _given(width=whole)},
-        {"if": _given(aspect_ratio={"const": MATCH}), "then": _given(image={"type": "string"})},
-        {"not": _given(aspect_ratio={"enum": [*BY_RATIO, MATCH]}, width=whole)},
+        {"if": given(width=whole), "then": given(height=whole)},
+        {"if": given(height=whole), "then": given(width=whole)},
+        {"if": given(aspect_ratio={"const": CUSTOM}), "then": given(width=whole)},
+        *([matching] if source else []),
+        {"not": given(aspect_ratio={"enum": [*BY_RATIO, MATCH]}, width=whole)},
     ]
 
 
@@ -78,10 +91,6 @@ def size_notices(values: Mapping[str, Any]) -> tuple[str, ...]:
     if values["aspect_ratio"] == CUSTOM and values["megapixels"] != "1":
         return ("megapixels has no effect together with width and height.",)
     return ()
-
-
-def _given(**described: dict[str, Any]) -> dict[str, Any]:
-    return {"properties": described, "required": [*described]}
 
 
 def _nearest_pair(sent: Mapping[str, Any]) -> str:

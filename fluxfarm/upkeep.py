@@ -54,7 +54,7 @@ ON CONFLICT (model) DO UPDATE SET pixel_step_microseconds = excluded.pixel_step_
 
 # One that its owner deleted stays, hidden, for the minute in which creates are told from rows.
 EXPIRED = text("""
-SELECT p.id, p.tenant_id, p.untidy, i.plan ->> 'image_key' AS input_key,
+SELECT p.id, p.tenant_id, p.untidy, ARRAY(SELECT value FROM jsonb_each_text(i.plan -> 'picture_keys')) AS input_keys,
     coalesce(array_agg(o.object_key) FILTER (WHERE o.object_key IS NOT NULL), '{}') AS output_keys
 FROM (
     SELECT id, tenant_id, attempt > 1 OR status <> 'succeeded' AS untidy
@@ -163,10 +163,7 @@ def measure(session: Session, model: Model) -> None:
 def expired(session: Session) -> list[Expired]:
     """Up to a batch of predictions whose pictures may be kept no longer."""
     rows = session.execute(EXPIRED, {"batch": BATCH})
-    return [
-        Expired(row.id, row.tenant_id, tuple(filter(None, [*row.output_keys, row.input_key])), row.untidy)
-        for row in rows
-    ]
+    return [Expired(row.id, row.tenant_id, (*row.output_keys, *row.input_keys), row.untidy) for row in rows]
 
 
 def forget(session: Session, ids: Sequence[uuid.UUID]) -> None:

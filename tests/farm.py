@@ -17,7 +17,7 @@ from fluxfarm.settings import Settings
 
 def request(caller: Caller, model: Model, **sent: Any) -> Request:
     order = inputs.parse(model, {"prompt": "a red circle", **sent})
-    plan = Plan.of(order, image_key=None, ruling=Ruling())
+    plan = Plan.of(order, kept={}, ruling=Ruling())
     return Request(id=uuid.uuid4(), caller=caller, model=model, plan=plan, shown_input=order.echo, request_id="test")
 
 

@@ -1,4 +1,4 @@
-"""`python -m worker --model SLUG`: load one pipeline onto one device, then render what is queued for it."""
+"""`python -m worker --model SLUG`: load one model onto one device, or several, then render what is queued for them."""
 
 import argparse
 import logging
@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fluxfarm import checkers
 from fluxfarm.announce import CANCELS, Announcer, Doorbell
@@ -23,7 +23,7 @@ from fluxfarm.storage import open_store
 from fluxfarm.telemetry import configure_logging
 from fluxfarm.upkeep import WorkerIdentity
 from worker import app, pipelines
-from worker.drain import Drain, Parts
+from worker.drain import Drain, Parts, Serving
 from worker.finisher import Finisher
 from worker.lease import LeaseKeeper
 from worker.pipelines import Check, DeviceOptions, Pipeline, Pixels, Verdict
@@ -38,46 +38,51 @@ START_PAUSE_SECONDS = 1.0
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="fluxfarm worker", description=__doc__)
-    parser.add_argument("--model", required=True, help="the model to serve")
+    parser.add_argument("--model", required=True, action="append", help="the model to serve; may be given again")
     arguments = parser.parse_args()
     # Until Celery has its own, a wish to stop ends the process at once; it holds nothing before that.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         settings = Settings.from_environment(os.environ)
         configure_logging(settings.log_level)
-        serve(load_catalog(settings).model(arguments.model), settings)
+        catalog = load_catalog(settings)
+        serve([catalog.model(slug) for slug in dict.fromkeys(arguments.model)], settings)
     except FluxfarmError as error:
         log.critical("the worker cannot start", extra={"fields": {"code": error.code, "reason": error.message}})
         sys.exit(1)
 
 
-def serve(model: Model, settings: Settings) -> None:
+def serve(models: Sequence[Model], settings: Settings) -> None:
     """Load, warm, report, and work until told to stop."""
-    identity = _new_identity(model)
+    identities = [_new_identity(model) for model in models]
     url, announcer = settings.require_database_url(), Announcer(redis_client(settings))
     database = Database(url, pool_size=3, application="fluxfarm worker", tell=announcer.tell)
     lease_database = Database(url, pool_size=1, application="fluxfarm lease", tell=announcer.tell)
-    keeper = LeaseKeeper(lease_database, identity, settings.lease_seconds)
+    keeper = LeaseKeeper(lease_database, identities, settings.lease_seconds)
     cancels = Doorbell(redis_client(settings), CANCELS)
     threading.Thread(target=cancels.listen, args=(keeper.hear, keeper.beat_soon), name="cancels", daemon=True).start()
     with announcer, keeper:
-        pipeline, check = _load(model, settings)
+        loaded, check = _load(models, settings)
         store = open_store(settings)
         _once_available("store", store.probe)
-        keeper.loaded(pipeline.device)
+        keeper.loaded(loaded[0].device)
         _once_available("database", keeper.show_life)
         with Finisher(database, store, keeper, check, metadata=settings.picture_metadata) as finisher:
-            preparer = Preparer(model, store, settings)
+            preparer = Preparer({model.slug: model for model in models}, store, settings)
             previewer = Previewer(Previews(redis_client(settings)), check, metadata=settings.picture_metadata)
-            tell = announcer.tell
-            parts = Parts(model, pipeline, database, keeper, preparer, finisher, identity.id, tell, previewer)
+            ids = [identity.id for identity in identities]
+            servings = [Serving(*each) for each in zip(models, loaded, ids, strict=True)]
+            parts = Parts(servings, database, keeper, preparer, finisher, announcer.tell, previewer)
             drain = Drain(parts, settings)
 
             def begin() -> None:
                 threading.Thread(target=drain.look_now_and_then, name="idle look", daemon=True).start()
-                log.info("worker ready", extra={"fields": {"model": model.slug, "device": pipeline.device}})
+                for each in servings:
+                    fields = {"model": each.model.slug, "device": each.pipeline.device}
+                    log.info("worker ready", extra={"fields": fields})
 
-            _until_stopped(lambda: app.consume(model.slug, drain, settings, begin=begin))
+            slugs = [model.slug for model in models]
+            _until_stopped(lambda: app.consume(slugs, drain, settings, begin=begin))
             asked = drain.stopping and not drain.broken
             drain.stop()
             drain.settle()
@@ -110,20 +115,22 @@ def _once_available(part: str, ask: Callable[[], None]) -> None:
             time.sleep(START_PAUSE_SECONDS)
 
 
-def _load(model: Model, settings: Settings) -> tuple[Pipeline, Check | None]:
-    watchdog = Watchdog()
-    watchdog.arm(settings.load_limit_seconds)
-    pipeline = pipelines.load(model, DeviceOptions.of(settings))
-    pipeline.warm()
-    check = _checker(model, settings)
+def _load(models: Sequence[Model], settings: Settings) -> tuple[list[Pipeline], Check | None]:
+    watchdog, loaded = Watchdog(), []
+    for model in models:
+        watchdog.arm(settings.load_limit_seconds)
+        loaded.append(pipelines.load(model, DeviceOptions.of(settings)))
+        loaded[-1].warm()
+    check = _checker(models, settings)
     watchdog.disarm()
-    return pipeline, check
+    return loaded, check
 
 
-def _checker(model: Model, settings: Settings) -> Check | None:
+def _checker(models: Sequence[Model], settings: Settings) -> Check | None:
+    """What every picture of this process must pass: the checkers of all its models."""
     loaded = [
         pipelines.load_safety_checker(location, labels=settings.safety_labels, threshold=settings.safety_threshold)
-        for location in checkers.locations(model, settings)
+        for location in dict.fromkeys(each for model in models for each in checkers.locations(model, settings))
     ]
     if not loaded:
         return None

@@ -1,7 +1,7 @@
-"""The Celery worker of one model: a token starts a drain. Loads nothing itself; `worker.__main__` puts it together."""
+"""The Celery worker of a process's models: a token starts a drain. `worker.__main__` puts it together."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import celery
@@ -13,8 +13,8 @@ from fluxfarm.settings import Settings
 from worker.drain import Drain
 
 
-def consume(model: str, drain: Drain, settings: Settings, *, begin: Callable[[], None]) -> None:
-    """Take tokens of the model's queue until the process is told to stop; `begin` is called once that can be told."""
+def consume(models: Iterable[str], drain: Drain, settings: Settings, *, begin: Callable[[], None]) -> None:
+    """Take tokens of the models' queues until the process is told to stop; `begin` is called once that can be told."""
     app: celery.Celery = celery_app(settings, consumer=True)
     # In a container the only account may be root; it is the operator's choice.
     warnings.filterwarnings("ignore", module=r"celery\.platforms")
@@ -40,7 +40,7 @@ def consume(model: str, drain: Drain, settings: Settings, *, begin: Callable[[],
         [
             "--quiet",
             "worker",
-            f"--queues={queue_name(model)}",
+            f"--queues={','.join(map(queue_name, models))}",
             # CUDA does not survive a fork, and one process owns one device.
             "--pool=solo",
             "--without-gossip",

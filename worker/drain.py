@@ -10,7 +10,8 @@ import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from fluxfarm import lifecycle
@@ -37,16 +38,23 @@ SOON_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
-    """What a drain works with."""
+class Serving:
+    """One model on this process's device, known to the farm as a worker of it."""
 
     model: Model
     pipeline: Pipeline
+    worker_id: uuid.UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a drain works with."""
+
+    servings: Sequence[Serving]
     database: Database
     keeper: LeaseKeeper
     preparer: Preparer
     finisher: Finisher
-    worker_id: uuid.UUID
     tell: Callable[[Iterable[Moved]], None] | None = None
     previewer: Previewer | None = None
 
@@ -55,6 +63,8 @@ class Drain:
     def __init__(self, parts: Parts, settings: Settings) -> None:
         self._parts = parts
         self._preparer = parts.preparer
+        self._pipelines = {each.model.slug: each.pipeline for each in parts.servings}
+        self._turns = deque(parts.servings)
         self._settings = settings
         self._limits = StageLimits.of(settings)
         self._watchdog = Watchdog()
@@ -131,19 +141,28 @@ class Drain:
             if job is None:
                 if ready := self._preparer.take(PATIENCE_SECONDS):
                     return ready
-            elif job.claimed.plan.has_image:
+            elif job.claimed.plan.needs_fetch:
                 self._preparer.submit(job)
             else:
-                return self._preparer.without_picture(job)
+                return self._preparer.without_pictures(job)
         return None
 
     def _claim(self, *, may_fetch: bool) -> Job | None:
+        """Of each model in turn, so that none waits for another's whole queue."""
+        for _ in range(len(self._turns)):
+            serving = self._turns[0]
+            self._turns.rotate(-1)
+            if job := self._claim_of(serving, may_fetch=may_fetch):
+                return job
+        return None
+
+    def _claim_of(self, serving: Serving, *, may_fetch: bool) -> Job | None:
         with self._parts.database.statement_scope() as statements:
             claimed = lifecycle.claim(
                 statements,
-                model=self._parts.model.slug,
-                version=self._parts.model.version,
-                worker_id=self._parts.worker_id,
+                model=serving.model.slug,
+                version=serving.model.version,
+                worker_id=serving.worker_id,
                 lease_seconds=self._settings.lease_seconds,
                 may_fetch=may_fetch,
             )
@@ -165,7 +184,7 @@ class Drain:
 
     def _render(self, ready: Ready) -> bool:
         """Render one; False if the next had better wait for a part that is away."""
-        end = run.render(ready, self._parts.pipeline, self._parts.finisher)
+        end = run.render(ready, self._pipelines[ready.job.claimed.model], self._parts.finisher)
         if end is End.FAULT:
             self._faults += 1
         elif end is End.COMPLETE:

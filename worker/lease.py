@@ -7,6 +7,7 @@ and its thread has still not moved, the process ends.
 
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -27,9 +28,9 @@ LAST_BEAT_SECONDS = 1.0
 class LeaseKeeper:
     """As a context manager it beats from entry to exit."""
 
-    def __init__(self, database: Database, identity: WorkerIdentity, lease_seconds: float) -> None:
+    def __init__(self, database: Database, identities: Sequence[WorkerIdentity], lease_seconds: float) -> None:
         self._database = database
-        self._identity = identity
+        self._identities = tuple(identities)
         self._lease_seconds = lease_seconds
         self._beat_seconds = min(LONGEST_BEAT_SECONDS, lease_seconds / 4)
         self._jobs: set[Job] = set()
@@ -50,17 +51,19 @@ class LeaseKeeper:
             return  # a worker that shows no sign of life is soon forgotten
         try:
             with self._database.session_scope() as session:
-                upkeep.sign_off(session, self._identity.id)
+                for identity in self._identities:
+                    upkeep.sign_off(session, identity.id)
         except Unavailable:
             log.warning("worker could not sign off")
 
     def show_life(self) -> None:
         with self._database.session_scope() as session:
-            upkeep.sign_of_life(session, self._identity)
+            for identity in self._identities:
+                upkeep.sign_of_life(session, identity)
 
     def loaded(self, device: str) -> None:
         """It can render from now on, once this was shown, too."""
-        self._identity = replace(self._identity, device=device, loading=False)
+        self._identities = tuple(replace(each, device=device, loading=False) for each in self._identities)
 
     def hear(self, ring: Ring) -> None:
         """Somebody wishes to cancel something; if it is held here, look at it now: a device is not to render on."""

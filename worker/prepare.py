@@ -7,11 +7,9 @@ that need none.
 import logging
 import queue
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from PIL.Image import Image
-
-from fluxfarm import pictures
 from fluxfarm.catalog import Model
 from fluxfarm.errors import FluxfarmError, ObjectMissing, PredictionFailed
 from fluxfarm.plans import Plan
@@ -20,6 +18,7 @@ from fluxfarm.sizes import Size, matching, render_size
 from fluxfarm.status import Stage
 from fluxfarm.storage import ObjectStore
 from worker import outbound
+from worker.fitting import Fitted, Source, fitted, source_of
 from worker.job import Job, StopReason
 from worker.pipelines import RenderOrder
 
@@ -38,8 +37,8 @@ class Ready:
 class Preparer:
     """Prepares one job at a time that needs a picture; others are ready at once."""
 
-    def __init__(self, model: Model, store: ObjectStore, settings: Settings) -> None:
-        self._model = model
+    def __init__(self, models: Mapping[str, Model], store: ObjectStore, settings: Settings) -> None:
+        self._models = models
         self._store = store
         self._settings = settings
         self._asked: queue.SimpleQueue[Job] = queue.SimpleQueue()
@@ -72,11 +71,11 @@ class Preparer:
         if self._present is not None and self.busy:
             self._present.stop = self._present.stop or StopReason.HANDED_BACK
 
-    def without_picture(self, job: Job) -> Ready:
+    def without_pictures(self, job: Job) -> Ready:
         plan = job.claimed.plan
         assert plan.width is not None
         assert plan.height is not None
-        return Ready(job, self._order(job, Size(plan.width, plan.height)))
+        return Ready(job, self._order(job, Size(plan.width, plan.height), Fitted()))
 
     def _run(self) -> None:
         while True:
@@ -87,7 +86,7 @@ class Preparer:
 
     def _prepared(self, job: Job) -> Ready:
         try:
-            return Ready(job, self._with_picture(job))
+            return Ready(job, self._with_pictures(job))
         except FluxfarmError as error:
             return Ready(job, None, error)
         except Exception as error:
@@ -96,33 +95,29 @@ class Preparer:
             failure.__cause__ = error
             return Ready(job, None, failure)
 
-    def _with_picture(self, job: Job) -> RenderOrder:
-        plan = job.claimed.plan
+    def _with_pictures(self, job: Job) -> RenderOrder:
+        plan, model = job.claimed.plan, self._models[job.claimed.model]
         job.stage(Stage.FETCH)
-        try:
-            picture = pictures.open_picture(self._fetch(job, plan))
-        except pictures.UnreadablePicture as error:
-            raise PredictionFailed("input_not_a_picture", f"image: {error}") from error
-        if plan.width is not None and plan.height is not None:
-            target = Size(plan.width, plan.height)
-        else:
-            target = matching(Size(*picture.size), plan.megapixels)
-        small = self._rendered(target)
-        fitted, job.crop = pictures.cover_and_crop(picture, small.width, small.height)
-        return self._order(job, target, fitted)
+        sent = {name: self._fetch(job, plan, name) for name in plan.picture_names}
+        source = source_of(model, plan, sent)
+        target = _target(plan, source)
+        found = fitted(model, plan, sent, source, _rendered(model, target))
+        job.crop = found.crop
+        return self._order(job, target, found)
 
-    def _fetch(self, job: Job, plan: Plan) -> bytes:
-        if plan.image_key is not None:
+    def _fetch(self, job: Job, plan: Plan, name: str) -> bytes:
+        if name in plan.picture_keys:
             try:
-                return b"".join(self._store.read(plan.image_key))
+                return b"".join(self._store.read(plan.picture_keys[name]))
             except ObjectMissing as error:
-                raise PredictionFailed("input_missing", "The picture sent as data is not in the store.") from error
-        assert plan.image_url is not None
-        return outbound.fetch(plan.image_url, settings=self._settings, cancelled=lambda: job.stop is not None)
+                raise PredictionFailed(
+                    "input_missing", f"{name}: what was sent as data is not in the store."
+                ) from error
+        return outbound.fetch(plan.picture_urls[name], settings=self._settings, cancelled=lambda: job.stop is not None)
 
-    def _order(self, job: Job, target: Size, image: Image | None = None) -> RenderOrder:
+    def _order(self, job: Job, target: Size, found: Fitted) -> RenderOrder:
         plan = job.claimed.plan
-        small = self._rendered(target)
+        small = _rendered(self._models[job.claimed.model], target)
         enlarge = self._settings.enlarge_stand_ins
         job.size = (target.width, target.height) if enlarge else (small.width, small.height)
         return RenderOrder(
@@ -132,9 +127,21 @@ class Preparer:
             height=small.height,
             steps=plan.num_inference_steps,
             guidance=plan.guidance,
-            image=image,
             prompt_strength=plan.prompt_strength,
+            redux_strength=plan.redux_strength,
+            negative_prompt=plan.negative_prompt,
+            true_cfg_scale=plan.true_cfg_scale,
+            **found.pictures,
         )
 
-    def _rendered(self, target: Size) -> Size:
-        return render_size(target, self._model.weights.native_side) if self._model.weights.stand_in else target
+
+def _target(plan: Plan, source: Source | None) -> Size:
+    """The size of the file."""
+    if plan.width is not None and plan.height is not None:
+        return Size(plan.width, plan.height)
+    assert source is not None
+    return matching(Size(*source.picture.size), plan.megapixels)
+
+
+def _rendered(model: Model, target: Size) -> Size:
+    return render_size(target, model.weights.native_side) if model.weights.stand_in else target

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ from fluxfarm.errors import (
     InvalidInput,
     Unavailable,
 )
-from fluxfarm.inputs import DataPicture, Order
+from fluxfarm.inputs import Order
 from fluxfarm.keys import Caller
 from fluxfarm.plans import Plan
 from fluxfarm.retries import Repeatable, Replayed
@@ -162,15 +162,14 @@ def _wrong_fields(sent: dict[str, Any]) -> list[FieldError]:
 
 
 def _admit(caller: Caller, asked: Asked, repeatable: Repeatable | None, until: float) -> Created:
-    """The picture first, since no transaction is held over storage; what does not need it takes it away again."""
+    """Pictures first, since no transaction is held over storage; what does not need them takes them away again."""
     prediction = (repeatable.row_id if repeatable else None) or uuid.uuid4()
-    picture = asked.order.image
-    image_key = uploads.keep(services(), caller, prediction, picture) if isinstance(picture, DataPicture) else None
+    kept = uploads.keep(services(), caller, prediction, asked.order.pictures)
     asking = Admission(
         id=prediction,
         caller=caller,
         model=asked.model,
-        plan=Plan.of(asked.order, image_key=image_key, ruling=asked.ruling, test_outcome=asked.test_outcome),
+        plan=Plan.of(asked.order, kept=kept, ruling=asked.ruling, test_outcome=asked.test_outcome),
         shown_input=asked.order.echo,
         request_id=g.request_id,
         traceparent=tracing.traceparent(request),
@@ -184,17 +183,17 @@ def _admit(caller: Caller, asked: Asked, repeatable: Repeatable | None, until: f
     except Unavailable:
         raise  # the prediction may be there all the same
     except FluxfarmError:
-        _discard(image_key)
+        _discard(kept)
         raise
     if isinstance(verdict, Replayed):
-        _discard(image_key)
+        _discard(kept)
         return Created.known(repeatable, verdict)
     limits.tell(verdict)
     return Created((repeatable.own_id if repeatable else None) or prediction, prediction, replayed=False)
 
 
-def _discard(image_key: str | None) -> None:
-    if image_key is not None:
+def _discard(kept: Mapping[str, str]) -> None:
+    for key in kept.values():
         # It is noted: maintenance deletes it once the store is back.
         with suppress(Unavailable):
-            services().objects.delete(image_key)
+            services().objects.delete(key)

@@ -8,6 +8,7 @@ from api.doors.eachlabs_create import Asked
 from api.services import services
 from fluxfarm import lookup
 from fluxfarm.inputs import DataPicture
+from fluxfarm.kinds import SOURCES
 from fluxfarm.plans import Plan
 from fluxfarm.sizes import Size, matching, render_size
 
@@ -47,15 +48,15 @@ def told(asked: Asked) -> dict[str, Any]:
 
 
 def _plan(asked: Asked) -> tuple[Plan, Size | None]:
-    """As a create would make it, but that a picture in the request is looked at, not kept; and the size, if known."""
-    picture = asked.order.image
-    if not isinstance(picture, DataPicture):
-        return Plan.of(
-            asked.order, image_key=None, ruling=asked.ruling, test_outcome=asked.test_outcome
-        ), asked.order.size
-    found = uploads.looked_at(services(), picture)
-    plan = Plan.of(asked.order, image_key="not kept", ruling=asked.ruling, test_outcome=asked.test_outcome)
-    return plan, asked.order.size or matching(Size(found.width, found.height), plan.megapixels)
+    """As a create would make it, but that pictures in the request are looked at, not kept; and the size, if known."""
+    sent = {name: each for name, each in asked.order.pictures.items() if isinstance(each, DataPicture)}
+    found = {name: uploads.looked_at(services(), name, each) for name, each in sent.items()}
+    kept = dict.fromkeys(found, "not kept")
+    plan = Plan.of(asked.order, kept=kept, ruling=asked.ruling, test_outcome=asked.test_outcome)
+    source = found.get(SOURCES[asked.model.kind] or "")
+    if asked.order.size is not None or source is None:
+        return plan, asked.order.size
+    return plan, matching(plan.canvas(Size(source.width, source.height)), plan.megapixels)
 
 
 def _sides(size: Size | None, asked: Asked) -> tuple[int, int, int, int] | tuple[None, None, None, None]:

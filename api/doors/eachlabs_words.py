@@ -96,11 +96,9 @@ def retry_after(view: PredictionView) -> int | None:
 
 def _input(view: PredictionView) -> dict[str, Any]:
     """As it was sent, defaults filled in; a picture sent as data is a link to what we kept of it."""
-    key = view.plan.image_key
-    if key is None:
-        return dict(view.input)
     until = view.expires_at or view.now + timedelta(seconds=links.INPUT_LINK_SECONDS)
-    return {**view.input, "image": links.input_link(view, key, until)}
+    kept = {name: links.input_link(view, name, key, until) for name, key in view.plan.picture_keys.items()}
+    return {**view.input, **kept}
 
 
 def output(urls: list[str], *, several: bool) -> str | list[str] | None:

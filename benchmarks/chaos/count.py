@@ -32,7 +32,7 @@ FROM predictions p JOIN prediction_inputs i ON i.prediction_id = p.id
 LEFT JOIN prediction_results r ON r.prediction_id = p.id
 """
 OUTPUTS = "SELECT prediction_id, object_key, sha256 FROM outputs"
-SENT = "SELECT plan ->> 'image_key' AS object_key FROM prediction_inputs WHERE plan ->> 'image_key' IS NOT NULL"
+SENT = "SELECT value AS object_key FROM prediction_inputs, jsonb_each_text(plan -> 'picture_keys')"
 UNSETTLED = "SELECT object_key FROM sent_pictures"
 LEAKED = """
 SELECT coalesce(sum(abs(k.active - coalesce(n.n, 0))), 0)::int AS leaked FROM api_keys k LEFT JOIN (

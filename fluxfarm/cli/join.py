@@ -67,7 +67,7 @@ def join(text: str, wishes: Wishes) -> None:
             tell_address(f"works for {token.url}")
             member = make_member(token, os.environ, data_dir=chosen, store=wishes.store)
             models = [member.catalog.model(slug).slug for slug in wishes.models or member.catalog.models]
-            assignments = assign(models, choose_devices(wishes.devices, os.environ))
+            assignments = assign(plan.together(member.catalog, models), choose_devices(wishes.devices, os.environ))
             click.echo(f"joining the farm {token.url} on {token.host}: making sure that both have one store")
             check_farm(member)
             _work(member, assignments)

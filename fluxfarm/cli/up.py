@@ -93,7 +93,7 @@ def up(
 def _assignments(wanted: Plan, devices: str | None) -> list[Assignment] | None:
     if devices is None:
         return None
-    return assign(tuple(wanted.catalog.models), choose_devices(devices, os.environ))
+    return assign(plan.together(wanted.catalog), choose_devices(devices, os.environ))
 
 
 def _run(wanted: Plan, extras: Extras) -> None:

@@ -11,7 +11,11 @@ from fluxfarm.cli.join import Wishes, join
 
 @click.command()
 @click.option(
-    "--model", "models", multiple=True, metavar="SLUG", help="The model to serve; with --join, several or all."
+    "--model",
+    "models",
+    multiple=True,
+    metavar="SLUG",
+    help="A model to serve; may be given again. With --join, several or all.",
 )
 @click.option(
     "--join", "token", metavar="TOKEN", help="Work for the farm whose `fluxfarm join-token` printed this; - reads it."
@@ -32,13 +36,14 @@ def worker(
 ) -> None:
     """Render predictions. Needs the `worker` extra.
 
-    Alone, one process for one model on one device, of the farm that FLUXFARM_DATABASE_URL and FLUXFARM_REDIS_URL name.
+    Alone, one process on one device, of the farm that FLUXFARM_DATABASE_URL and FLUXFARM_REDIS_URL name.
     """
     if token is not None:
         join(token, Wishes(models=models, devices=devices or "all", store=store, data_dir=data_dir))
         return
     if devices or store or data_dir:
         raise click.UsageError("--devices, --store and --data-dir go with --join")
-    if len(models) != 1:
-        raise click.UsageError("name one --model, or a farm with --join")
-    os.execv(sys.executable, [sys.executable, "-m", "worker", "--model", models[0]])  # noqa: S606 (our own interpreter)
+    if not models:
+        raise click.UsageError("name a --model, or a farm with --join")
+    named = [word for model in models for word in ("--model", model)]
+    os.execv(sys.executable, [sys.executable, "-m", "worker", *named])  # noqa: S606 (our own interpreter)

@@ -16,22 +16,24 @@ PATIENCE = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """One worker process: its model and its device, in the words of `FLUXFARM_DEVICE`."""
+    """One worker process: its models and its device, in the words of `FLUXFARM_DEVICE`."""
 
-    model: str
+    models: tuple[str, ...]
     device: str
 
     @property
     def name(self) -> str:
-        return f"worker:{self.model}" if self.device == AUTO else f"worker:{self.model}@{self.device}"
+        more = f"+{len(self.models) - 1}" if len(self.models) > 1 else ""
+        at = "" if self.device == AUTO else f"@{self.device}"
+        return f"worker:{self.models[0]}{more}{at}"
 
 
-def assign(models: Sequence[str], devices: Sequence[str]) -> list[Assignment]:
-    """A worker for each device, and more where that leaves a model unserved; models take turns."""
+def assign(groups: Sequence[tuple[str, ...]], devices: Sequence[str]) -> list[Assignment]:
+    """A worker for each device, and more where that leaves a group of models unserved; groups take turns."""
     if not devices:
         return []
-    count = max(len(models), len(devices))
-    return [Assignment(models[number % len(models)], devices[number % len(devices)]) for number in range(count)]
+    count = max(len(groups), len(devices))
+    return [Assignment(groups[number % len(groups)], devices[number % len(devices)]) for number in range(count)]
 
 
 def choose_devices(wanted: str, environment: Mapping[str, str]) -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Self
 from urllib.parse import urlsplit
 
+from fluxfarm.catalog import load_catalog
 from fluxfarm.errors import SettingsError
 from fluxfarm.settings import PREFIX, Settings
 
@@ -102,7 +103,7 @@ def make_token(settings: Settings, environment: Mapping[str, str], *, url: str, 
         redis_url=settings.require_redis_url(),
         url=url,
         host=host,
-        settings={**carried, f"{PREFIX}MODELS": ",".join(settings.models)},
+        settings={**carried, f"{PREFIX}MODELS": ",".join(load_catalog(settings).models)},
         catalog=settings.catalog.read_text() if settings.catalog else None,
         objects=None if settings.s3_bucket else str(settings.objects_directory.absolute()),
     )

@@ -3,12 +3,12 @@
 import signal
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fluxfarm.catalog import Catalog, load_catalog
+from fluxfarm.catalog import Catalog, load_catalog, stand_ins
 from fluxfarm.local.address import Address
-from fluxfarm.local.devices import Assignment
+from fluxfarm.local.devices import Assignment, assign
 from fluxfarm.local.part import Part
 from fluxfarm.local.server import PrivateServer
 from fluxfarm.settings import Settings
@@ -16,8 +16,6 @@ from fluxfarm.settings import Settings
 WORK, DOOR, SERVERS = range(3)
 """Waves of stopping: who works, who lets in, and what both of them need."""
 HAND_BACK_SECONDS = 1.0
-STAND_IN = "flux-tiny"
-"""The weights that are tried out with where none are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +43,17 @@ def make_plan(environment: Mapping[str, str], settings: Settings, address: Addre
         settings.require_database_url()
     if settings.redis_url is not None:
         settings.require_redis_url()
-    weights = settings.weights or tuple((slug, STAND_IN) for slug in settings.models)
-    settings = replace(settings, weights=weights, public_url=settings.public_url or address.url)
+    known = stand_ins(settings)
+    wanted = settings.models or tuple(known)
+    weights = settings.weights or tuple((slug, known[slug]) for slug in wanted if slug in known)
+    settings = replace(settings, models=wanted, weights=weights, public_url=settings.public_url or address.url)
     catalog = load_catalog(settings)
     told = {
         **environment,
         **quirks(catalog, environment),
         "FLUXFARM_DATA_DIR": str(settings.data_dir),
         "FLUXFARM_PUBLIC_URL": settings.public_url or address.url,
+        "FLUXFARM_MODELS": ",".join(settings.models),
         "FLUXFARM_WEIGHTS": ",".join(f"{slug}={name}" for slug, name in weights),
     }
     return Plan(settings, catalog, address, told)
@@ -66,6 +67,21 @@ def quirks(catalog: Catalog, environment: Mapping[str, str]) -> dict[str, str]:
         # So small a model is several times slower on more threads than one, above all where cores are shared.
         told["OMP_NUM_THREADS"] = environment.get("OMP_NUM_THREADS", "1")
     return told
+
+
+def together(catalog: Catalog, slugs: Iterable[str] | None = None) -> list[tuple[str, ...]]:
+    """Which models one worker process serves together: those that draw with the same weights.
+
+    Small ones that are only tried out share two processes, so that any laptop holds the whole family.
+    """
+    models = [catalog.models[slug] for slug in slugs or catalog.models]
+    found: dict[str, list[str]] = {}
+    small = all(model.weights.stand_in for model in models)
+    for model in models:
+        drawn_with = model.drawn_with.whence
+        key = str(drawn_with == models[0].drawn_with.whence) if small else drawn_with
+        found.setdefault(key, []).append(model.slug)
+    return [tuple(group) for group in found.values()]
 
 
 def with_servers(plan: Plan, *, database_url: str, redis_url: str) -> Plan:
@@ -101,7 +117,7 @@ def demo_key(plan: Plan) -> Part:
 def parts(plan: Plan, assignments: Sequence[Assignment] | None = None) -> list[Part]:
     """The API, the maintenance process, and a worker for each model unless others are assigned."""
     if assignments is None:
-        assignments = [Assignment(slug, plan.settings.device) for slug in plan.catalog.models]
+        assignments = assign(together(plan.catalog), [plan.settings.device])
     return [
         _http("api", plan, "api.wsgi:app", plan.address.bind),
         *([_http("admin", plan, "api.admin_wsgi:app", plan.settings.admin_bind)] if plan.settings.admin_bind else []),
@@ -117,14 +133,15 @@ def _http(name: str, plan: Plan, app: str, bind: str) -> Part:
 
 def workers(settings: Settings, environment: Mapping[str, str], assignments: Sequence[Assignment]) -> list[Part]:
     """A worker per assignment; of several with one model, a broken device does not end the others."""
-    served = Counter(each.model for each in assignments)
-    return [replace(_worker(settings, environment, each), vital=served[each.model] == 1) for each in assignments]
+    served = Counter(each.models for each in assignments)
+    return [replace(_worker(settings, environment, each), vital=served[each.models] == 1) for each in assignments]
 
 
 def _worker(settings: Settings, environment: Mapping[str, str], assignment: Assignment) -> Part:
     # A device's number then means what nvidia-smi shows.
     told = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **environment, "FLUXFARM_DEVICE": assignment.device}
-    started = _python(assignment.name, told, "worker", "--model", assignment.model)
+    named = [word for model in assignment.models for word in ("--model", model)]
+    started = _python(assignment.name, told, "worker", *named)
     return replace(started, grace=settings.stop_seconds + HAND_BACK_SECONDS)
 
 

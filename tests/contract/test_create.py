@@ -68,7 +68,10 @@ def test_numbers_as_text_nulls_and_other_spellings_are_taken(client: Client) -> 
     shown = client.look(client.create("unserved", **asked))["input"]
     assert shown == {
         "prompt": "your prompt here",
+        "negative_prompt": None,
+        "true_cfg_scale": 3.0,
         "image": None,
+        "mask": None,
         "prompt_strength": 0.8,
         "aspect_ratio": "1:1",
         "megapixels": "1",

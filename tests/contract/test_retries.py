@@ -186,7 +186,7 @@ def test_three_at_once_on_two_processes_make_one(
             assert len({answer.json()["predictionID"] for answer in given}) == 1
             assert sum("Idempotent-Replayed" not in answer.headers for answer in given) == 1
     assert rows(database) == 5
-    named = "SELECT plan ->> 'image_key' FROM prediction_inputs WHERE plan ->> 'image_key' IS NOT NULL"
+    named = "SELECT value FROM prediction_inputs, jsonb_each_text(plan -> 'picture_keys')"
     with database.session_scope() as session:
         tenant = session.execute(text("SELECT tenant_id FROM api_keys")).scalar_one()
         assert {key for key in stored(farm) if str(tenant) in key} == set(session.scalars(text(named)))
@@ -235,7 +235,7 @@ def test_a_picture_sent_with_an_own_id_is_shown_as_a_link(client: Client, strang
     own_id = uuid.uuid4()
     created(put(client, own_id, with_picture()), replayed=False)
     link = client.look(str(own_id))["input"]["image"]
-    assert link.startswith(f"{client.url}/files/{own_id}/input.png?")
+    assert link.startswith(f"{client.url}/files/{own_id}/image.png?")
     assert stranger.get(link).content == picture(form="PNG")
 
 

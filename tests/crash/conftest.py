@@ -63,7 +63,7 @@ class Farm:
         key = input_key(self.caller.tenant_id, uuid.uuid4(), "png")
         store.put(key, picture.getvalue(), "image/png")
         asked = request(self.caller, self.catalog.model(slug), prompt=prompt)
-        plan = dataclasses.replace(asked.plan, image_key=key)
+        plan = dataclasses.replace(asked.plan, picture_keys={"image": key})
         with self.database.session_scope() as session:
             admission.admit(session, dataclasses.replace(asked, plan=plan), Rules(max_queued=1_000_000))
         return asked.id

@@ -17,11 +17,15 @@ import pytest
 import requests
 from PIL import Image
 
+from fluxfarm.catalog import stand_ins
+from fluxfarm.settings import Settings
+
 pytestmark = pytest.mark.xdist_group("farm")
 
 ROOT = Path(__file__).parents[2]
 FLUXFARM = [sys.executable, "-m", "fluxfarm.cli"]
 PATIENCE_SECONDS = 90
+MODELS = tuple(stand_ins(Settings()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +186,10 @@ def test_keys_are_made_listed_and_revoked(farm: Farm) -> None:
 
 def test_status_models_and_doctor_tell_the_truth(farm: Farm) -> None:
     status = json.loads(farm.run("status", "--json").stdout)
-    assert [worker["model"] for worker in status["workers"]] == ["flux-dev"]
-    assert "flux-dev" in farm.run("models").stdout
+    assert {worker["model"] for worker in status["workers"]} == set(MODELS)
+    assert len({worker["pid"] for worker in status["workers"]}) == 2
+    listed = farm.run("models").stdout
+    assert all(slug in listed for slug in MODELS)
     examined = farm.run("doctor")
     assert (examined.returncode, "MISSING" in examined.stdout) == (0, False), examined.stdout
 

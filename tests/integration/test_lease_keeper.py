@@ -45,7 +45,7 @@ def expiry(database: Database, job: Job) -> Any:
 
 def new_keeper(database: Database, model: Model) -> LeaseKeeper:
     identity = WorkerIdentity(uuid.uuid4(), model.slug, model.version, "host", 1, "none")
-    return LeaseKeeper(database, identity, LEASE_SECONDS)
+    return LeaseKeeper(database, [identity], LEASE_SECONDS)
 
 
 def test_what_does_not_advance_is_not_renewed(database: Database, caller: Caller, flux_dev: Model) -> None:

@@ -114,7 +114,9 @@ class Lifecycle(RuleBasedStateMachine):
         caller, slug = data.draw(st.sampled_from(self.callers)), data.draw(st.sampled_from(sorted(self.models)))
         asked = request(caller, self.models[slug])
         if fetch:
-            asked = dataclasses.replace(asked, plan=dataclasses.replace(asked.plan, image_url="https://localhost/x"))
+            asked = dataclasses.replace(
+                asked, plan=dataclasses.replace(asked.plan, picture_urls={"image": "https://localhost/x"})
+            )
         active = sum(each.active for each in self.all.values() if each.caller.key_id == caller.key_id)
         if active == MAX_ACTIVE:
             with pytest.raises(ConcurrencyLimited):
@@ -287,7 +289,9 @@ def test_whatever_is_called_in_whatever_order(
 
 def test_what_comes_back_still_needs_its_picture_fetched(database: Database, caller: Caller, flux_dev: Model) -> None:
     asked = request(caller, flux_dev)
-    asked = dataclasses.replace(asked, plan=dataclasses.replace(asked.plan, image_url="https://localhost/x"))
+    asked = dataclasses.replace(
+        asked, plan=dataclasses.replace(asked.plan, picture_urls={"image": "https://localhost/x"})
+    )
     who: dict[str, Any] = {"model": flux_dev.slug, "version": flux_dev.version, "worker_id": uuid.uuid4()}
     with database.session_scope() as session:
         admission.admit(session, asked, Rules(max_queued=10))

@@ -124,7 +124,7 @@ def test_a_picture_whose_create_died_goes_and_one_whose_prediction_is_there_stay
     )
     change(
         database,
-        "UPDATE prediction_inputs SET plan = jsonb_set(plan, '{image_key}', to_jsonb(cast(:key AS text)))",
+        "UPDATE prediction_inputs SET plan = jsonb_set(plan, '{picture_keys,image}', to_jsonb(cast(:key AS text)))",
         key=kept,
     )
     maintenance().round()
@@ -211,9 +211,12 @@ def test_retention_deletes_the_row_and_every_object_of_it(
     input_key = f"tenants/{caller.tenant_id}/files/{uuid.uuid4()}.png"
     store.put(input_key, b"x", "image/png")
     change(
-        database, "UPDATE prediction_inputs SET plan = plan || jsonb_build_object('image_key', cast(:key AS text))"
-        " WHERE prediction_id = :id", id=expired, key=input_key
-    )  # fmt: skip
+        database,
+        "UPDATE prediction_inputs SET plan = jsonb_set(plan, '{picture_keys,image}', to_jsonb(cast(:key AS text)))"
+        " WHERE prediction_id = :id",
+        id=expired,
+        key=input_key,
+    )
     first = claim(database, flux_dev)
     store.put(object_key(caller.tenant_id, first.id, 1, first.claim_id, 0, "webp"), b"lost attempt", "image/webp")
     with database.session_scope() as session:

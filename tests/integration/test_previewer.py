@@ -36,7 +36,6 @@ PLAN = Plan(
     output_format="webp",
     output_quality=80,
     check_safety=True,
-    image_key=None,
 )
 LIGHT, DARK = (np.full((6, 8, 3), level, np.uint8) for level in (200, 20))
 

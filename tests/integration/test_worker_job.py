@@ -30,7 +30,7 @@ PLAN = Plan(
     output_format="webp",
     output_quality=80,
     check_safety=True,
-    image_key="tenants/x/files/x.png",
+    picture_keys={"image": "tenants/x/files/x.png"},
 )
 NO_TIME, MUCH_TIME = 0.0, 1000.0
 
@@ -91,8 +91,8 @@ def test_a_stage_of_the_finisher_has_a_limit_of_its_own(new_job: NewJob) -> None
 def test_a_prepared_job_may_wait_for_the_device(new_job: NewJob, store: LocalStore, flux_dev: Model) -> None:
     picture = io.BytesIO()
     Image.new("RGB", (64, 64)).save(picture, "PNG")
-    store.put(PLAN.image_key or "", picture.getvalue(), "image/png")
-    preparer = Preparer(flux_dev, store, Settings())
+    store.put(PLAN.picture_keys["image"], picture.getvalue(), "image/png")
+    preparer = Preparer({flux_dev.slug: flux_dev}, store, Settings())
     job = new_job(fetch=NO_TIME)
     preparer.submit(job)
     ready = wait_until(lambda: preparer.take(0.1))

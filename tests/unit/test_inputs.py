@@ -62,7 +62,10 @@ def accepts(sent: object) -> bool:
 def test_a_prompt_is_enough() -> None:
     assert dict(order().echo) == {
         "prompt": "a red circle",
+        "negative_prompt": None,
+        "true_cfg_scale": 3.0,
         "image": None,
+        "mask": None,
         "prompt_strength": 0.8,
         "aspect_ratio": "1:1",
         "megapixels": "1",
@@ -222,7 +225,8 @@ def test_a_refusal_says_what_was_sent_and_what_is_allowed(name: str, sent: objec
 def test_a_url_is_kept_as_sent(url: str) -> None:
     parsed = order(image=url)
 
-    assert parsed.image == parsed.echo["image"] == url
+    assert parsed.pictures == {"image": url}
+    assert parsed.echo["image"] == url
 
 
 @pytest.mark.parametrize(
@@ -243,7 +247,7 @@ def test_what_is_no_address_of_a_picture_is_refused(image: object) -> None:
 def test_a_data_uri_is_decoded_and_not_echoed(media_type: str) -> None:
     parsed = order(image=f"data:{media_type};base64,AAEC/w==")
 
-    assert parsed.image == DataPicture(media_type, b"\x00\x01\x02\xff")
+    assert parsed.pictures == {"image": DataPicture(media_type, b"\x00\x01\x02\xff")}
     assert parsed.echo["image"] is None
     assert parsed.echo["aspect_ratio"] == "match_input_image"
 
@@ -307,7 +311,7 @@ def test_the_size_that_is_meant(fields: dict[str, Any], ratio: str, size: Size |
         ({"width": 512}, {"height": "is missing: width and height go together, or leave out both"}),
         ({"height": 512, "width": None}, {"width": "is missing: width and height go together, or leave out both"}),
         ({"aspect_ratio": "custom"}, {"aspect_ratio": '"custom" needs width and height'}),
-        ({"aspect_ratio": "match_input_image"}, {"aspect_ratio": '"match_input_image" needs an image'}),
+        ({"aspect_ratio": "match_input_image"}, {"aspect_ratio": '"match_input_image" needs image'}),
         (
             {"aspect_ratio": "1:1", "width": 512, "height": 512},
             {"aspect_ratio": 'conflicts with width and height; leave it out, or say "custom"'},
@@ -351,7 +355,7 @@ def test_unknown_fields_are_refused_with_the_nearest_name() -> None:
 
     assert refused["num_output"] == "is not a field of this model; did you mean num_outputs?"
     assert refused["guidance_scale"] == "is not a field of this model; did you mean guidance?"
-    assert refused["zebra"].startswith("is not a field of this model; the fields are prompt, image, ")
+    assert refused["zebra"].startswith("is not a field of this model; the fields are prompt, negative_prompt, ")
 
 
 def test_a_flood_of_unknown_fields_is_cut_short() -> None:
@@ -422,7 +426,7 @@ def test_the_schema_is_a_valid_one_and_so_are_its_defaults_and_examples() -> Non
 def test_the_schema_says_what_a_form_needs() -> None:
     properties = SCHEMA["properties"]
 
-    assert [described["x-order"] for described in properties.values()] == list(range(15))
+    assert [described["x-order"] for described in properties.values()] == list(range(18))
     assert SCHEMA["required"] == ["prompt"]
     assert SCHEMA["additionalProperties"] is False
     assert properties["guidance"].items() >= {"type": "number", "minimum": 0, "maximum": 10, "default": 3.5}.items()
@@ -452,6 +456,9 @@ canonical = st.fixed_dictionaries(
             PNG + "====",
             "x:y",
         ),
+        "negative_prompt": maybe_wrong(st.text().filter(lambda text: "\0" not in text), "a\0", "x" * 10_001, 5, None),
+        "true_cfg_scale": maybe_wrong(st.floats(1, 10), 0.5, 10.5, None),
+        "mask": maybe_wrong(st.sampled_from([URL, PNG, None]), "", "ftp://h/"),
         "prompt_strength": maybe_wrong(st.floats(0, 1), -0.1, 1.1, 0, 1),
         "aspect_ratio": maybe_wrong(st.sampled_from([*BY_RATIO, "match_input_image", "custom", None]), "1:3", 1),
         "megapixels": maybe_wrong(st.sampled_from(["1", "0.25"]), "2"),
@@ -506,6 +513,8 @@ anything = st.recursive(
 @example({"prompt": "x", "aspect_ratio": "match_input_image", "image": None})
 @example({"prompt": "x", "width": 512, "height": None})
 @example({"prompt": "x", "height": 512})
+@example({"prompt": "x", "mask": URL})
+@example({"prompt": "x", "mask": URL, "image": PNG})
 @example({"prompt": "x", "aspect_ratio": "custom"})
 def test_validation_and_schema_accept_the_same(sent: dict[str, Any]) -> None:
     assert accepts(sent) == VALIDATOR.is_valid(sent)

@@ -15,6 +15,7 @@ from PIL.Image import Image
 
 from fluxfarm.catalog import Model
 from fluxfarm.errors import WorkerFault
+from fluxfarm.kinds import Control
 from fluxfarm.settings import Settings
 from fluxfarm.status import Stage
 
@@ -38,7 +39,7 @@ class DeviceOptions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RenderOrder:
-    """What to draw: one picture per seed; `image`, if any, is already width x height."""
+    """What to draw: one picture per seed; `image`, `mask` and `control`, if any, are already width x height."""
 
     prompt: str
     seeds: tuple[int, ...]
@@ -48,6 +49,16 @@ class RenderOrder:
     guidance: float
     image: Image | None = None
     prompt_strength: float = 0.8
+    mask: Image | None = None
+    """What of `image` to draw anew is white."""
+    control: Image | None = None
+    find: Control | None = None
+    """What of `control` to find and follow; None where it shows that already."""
+    likeness: Image | None = None
+    """Of any size."""
+    redux_strength: float = 1.0
+    negative_prompt: str | None = None
+    true_cfg_scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

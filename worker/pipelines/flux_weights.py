@@ -1,18 +1,23 @@
 """FLUX.1's weights from a directory or the hub, whole or not at all, and onto the device that the settings choose."""
 
 import re
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import FluxPipeline
+from diffusers import FluxPipeline, FluxTransformer2DModel
 from huggingface_hub.constants import HF_HUB_OFFLINE
 from transformers import CLIPTextModel, T5EncoderModel
 
-from fluxfarm.catalog import Model
+from fluxfarm.catalog import Model, Weights
 from fluxfarm.errors import WorkerFault
 from worker.pipelines import DeviceOptions
-from worker.pipelines.faults import LOADING_ERRORS, first_line
+from worker.pipelines.faults import LOADING_ERRORS, device_faults, first_line
+
+FILE = ".safetensors"
+"""A transformer alone, as Black Forest Labs hands it out beside the parts for diffusers."""
 
 
 def choose_device(options: DeviceOptions) -> torch.device:
@@ -38,25 +43,74 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[name]
 
 
-def read_weights(model: Model, dtype: torch.dtype) -> Any:
-    location = model.weights.source
-    local = Path(location).is_dir()
-    if not local and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", location):
-        raise WorkerFault(f"The weights of {model.slug} are not there: no directory {location}.")
-    arguments: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": HF_HUB_OFFLINE}
-    if not local:
-        arguments["revision"] = model.weights.revision
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A `FluxPipeline` on its device."""
+
+    pipe: Any
+    device: torch.device
+    dtype: torch.dtype
+
+
+def load_base(model: Model, options: DeviceOptions) -> Loaded:
+    """The transformer of a model with the text encoders and the VAE that it draws with; all who ask share it.
+
+    Raises:
+        WorkerFault: the weights are missing or wrong, or the device is missing or too small.
+
+    """
+    weights = model.drawn_with
     try:
-        encoders = {
-            "text_encoder": _text_encoder(CLIPTextModel, location, "text_encoder", arguments),
-            "text_encoder_2": _text_encoder(T5EncoderModel, location, "text_encoder_2", arguments),
-        }
-        pipe = FluxPipeline.from_pretrained(location, **encoders, **arguments)
-        _refuse_gaps(pipe)
+        return _loaded(weights, options)
     except LOADING_ERRORS as error:
-        raise WorkerFault(
-            f"The weights of {model.slug} cannot be loaded from {location}: {first_line(error)}"
-        ) from error
+        message = f"The weights of {model.slug} cannot be loaded from {weights.source}: {first_line(error)}"
+        raise WorkerFault(message) from error
+
+
+def hub_arguments(weights: Weights, dtype: torch.dtype) -> dict[str, Any]:
+    """What every `from_pretrained` is told of where weights lie."""
+    arguments: dict[str, Any] = {"dtype": dtype, "use_safetensors": True, "local_files_only": HF_HUB_OFFLINE}
+    return arguments if Path(weights.source).is_dir() else {**arguments, "revision": weights.revision}
+
+
+@cache
+def _loaded(weights: Weights, options: DeviceOptions) -> Loaded:
+    device = choose_device(options)
+    dtype = choose_dtype(options.dtype, device)
+    transformer = _own_transformer(weights, dtype) if weights.base else {}
+    pipe = _read(weights.base or weights, dtype, transformer)
+    with device_faults():
+        place(pipe, device, options)
+    return Loaded(pipe, device, dtype)
+
+
+def _own_transformer(weights: Weights, dtype: torch.dtype) -> dict[str, Any]:
+    assert weights.base is not None
+    source = weights.source
+    if Path(source).suffix == FILE:
+        base = hub_arguments(weights.base, dtype)
+        config = {"config": weights.base.source, "subfolder": "transformer", "torch_dtype": dtype}
+        return {"transformer": FluxTransformer2DModel.from_single_file(source, **config, **_only_where(base))}
+    arguments = hub_arguments(weights, dtype)
+    own = {"subfolder": "transformer", "torch_dtype": dtype, "use_safetensors": True, **_only_where(arguments)}
+    return {"transformer": FluxTransformer2DModel.from_pretrained(source, **own)}
+
+
+def _only_where(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if name in ("local_files_only", "revision")}
+
+
+def _read(weights: Weights, dtype: torch.dtype, transformer: dict[str, Any]) -> Any:
+    location = weights.source
+    if not Path(location).is_dir() and not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", location):
+        raise OSError(f"no directory {location}")
+    arguments = hub_arguments(weights, dtype)
+    encoders = {
+        "text_encoder": _text_encoder(CLIPTextModel, location, "text_encoder", arguments),
+        "text_encoder_2": _text_encoder(T5EncoderModel, location, "text_encoder_2", arguments),
+    }
+    pipe = FluxPipeline.from_pretrained(location, **encoders, **transformer, **arguments)
+    _refuse_gaps(pipe)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 

@@ -20,7 +20,7 @@ class Traces:
     @property
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("FLUXFARM_")}
-        return {**kept, "TEST_MARK": self.mark}
+        return {**kept, "TEST_MARK": self.mark, "FLUXFARM_MODELS": "flux-dev"}
 
     def living(self) -> list[str]:
         return [words for entry in Path("/proc").glob("[0-9]*") if (words := self._ours(entry))]

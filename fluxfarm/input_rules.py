@@ -1,0 +1,39 @@
+"""How the fields of one input go together: what is refused of it, and the same as JSON Schema."""
+
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+from fluxfarm.catalog import Model
+from fluxfarm.fields import given
+from fluxfarm.kinds import SOURCES, Kind
+from fluxfarm.size_fields import MATCH, settle_shape, size_rules
+from fluxfarm.sizes import BY_RATIO
+
+SIDES = ("left", "right", "top", "bottom")
+
+
+def settle(
+    model: Model, sent: Mapping[str, Any], values: MutableMapping[str, Any], wrong: MutableMapping[str, str]
+) -> None:
+    """Fill in what follows from other fields, and put what does not go together into `wrong`."""
+    if model.kind is Kind.FILL:
+        _settle_fill(values, wrong)
+        return
+    settle_shape(SOURCES[model.kind], sent, values, wrong)
+    if model.kind is Kind.TEXT and sent.get("mask") is not None and sent.get("image") is None:
+        wrong.setdefault("mask", "needs image: it says what of it to paint anew")
+
+
+def rules(model: Model) -> list[dict[str, Any]]:
+    """What `settle` refuses, as JSON Schemas that all have to hold."""
+    if model.kind is Kind.FILL:
+        extended = {"aspect_ratio": {"enum": [*BY_RATIO]}}
+        return [{"not": given(**extended, **{f"expand_{side}": {"minimum": 1}})} for side in SIDES]
+    masked = {"if": given(mask={"type": "string"}), "then": given(image={"type": "string"})}
+    return [*size_rules(SOURCES[model.kind]), *([masked] if model.kind is Kind.TEXT else [])]
+
+
+def _settle_fill(values: Mapping[str, Any], wrong: MutableMapping[str, str]) -> None:
+    expanded = [name for name in (f"expand_{side}" for side in SIDES) if values.get(name)]
+    if expanded and values.get("aspect_ratio") not in (None, MATCH):
+        wrong["aspect_ratio"] = f"conflicts with {expanded[0]}; leave out one of them"

@@ -1,0 +1,134 @@
+"""Every kind of pipeline over small weights: what it draws is what diffusers draws, and it means what it says."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from fluxfarm.catalog import Model, load_catalog, stand_ins
+from fluxfarm.kinds import Control
+from fluxfarm.settings import Settings
+from fluxfarm.status import Stage
+from worker.pipelines import DeviceOptions, Pipeline, Pixels, RenderOrder, load
+from worker.pipelines.edges import edges
+
+SIDE = 64
+TOGETHER = {"width": SIDE, "height": SIDE, "num_inference_steps": 4, "max_sequence_length": 64}
+PROMPT = "a red circle on a blue background"
+
+
+class Watch:
+    def stage(self, stage: Stage) -> None:
+        pass
+
+    def step(self, picture: int, step: int, steps: int) -> None:
+        pass
+
+    def wants_preview(self) -> bool:
+        return False
+
+    def preview(self, draw: Callable[[], Pixels]) -> None:
+        pass
+
+
+def model(slug: str) -> Model:
+    known = stand_ins(Settings())
+    return load_catalog(Settings(models=tuple(known), weights=tuple(known.items()))).model(slug)
+
+
+@pytest.fixture(scope="module")
+def text() -> Pipeline:
+    return load(model("flux-dev"), DeviceOptions())
+
+
+@pytest.fixture(scope="module")
+def control() -> Pipeline:
+    return load(model("flux-canny-dev"), DeviceOptions())
+
+
+@pytest.fixture(scope="module")
+def fill() -> Pipeline:
+    return load(model("flux-fill-dev"), DeviceOptions())
+
+
+def drawn(pipeline: Pipeline, **changes: Any) -> Pixels:
+    usual = RenderOrder(prompt=PROMPT, seeds=(7,), width=SIDE, height=SIDE, steps=4, guidance=3.5)
+    (found,) = pipeline.render(dataclasses.replace(usual, **changes), Watch())
+    return found.pixels
+
+
+def plain(kind: Any, slug: str, **arguments: Any) -> Pixels:
+    """What diffusers' own pipeline draws from the same directory."""
+    pipe = kind.from_pretrained(model(slug).weights.source)
+    pipe.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(7)
+    return np.asarray(pipe(PROMPT, generator=generator, **{**TOGETHER, **arguments}).images[0])
+
+
+def scene(colour: str = "green", background: str = "yellow") -> Image.Image:
+    picture = Image.new("RGB", (SIDE, SIDE), background)
+    ImageDraw.Draw(picture).rectangle((16, 16, 47, 47), fill=colour)
+    return picture
+
+
+def half_mask() -> Image.Image:
+    mask = Image.new("L", (SIDE, SIDE), 0)
+    mask.paste(255, (SIDE // 2, 0, SIDE, SIDE))
+    return mask
+
+
+def test_a_negative_prompt_draws_what_diffusers_draws(text: Pipeline) -> None:
+    found = drawn(text, negative_prompt="a blue background", true_cfg_scale=3.0)
+    arguments = {"negative_prompt": "a blue background", "true_cfg_scale": 3.0, "guidance_scale": 3.5}
+    assert np.array_equal(found, plain(diffusers.FluxPipeline, "flux-dev", **arguments))
+    assert not np.array_equal(found, drawn(text))
+    assert np.array_equal(drawn(text, negative_prompt="a blue background", true_cfg_scale=1.0), drawn(text))
+
+
+def test_inpainting_repaints_the_mask_and_nothing_else(text: Pipeline) -> None:
+    found = drawn(text, image=scene(), mask=half_mask(), prompt_strength=0.9)
+    assert np.array_equal(found[:, : SIDE // 2], np.asarray(scene())[:, : SIDE // 2])
+    assert np.abs(found[:, SIDE // 2 :].astype(float) - np.asarray(scene())[:, SIDE // 2 :]).mean() > 20
+
+
+def test_inpainting_draws_what_diffusers_draws(text: Pipeline) -> None:
+    found = drawn(text, image=scene(), mask=half_mask(), prompt_strength=0.9)
+    arguments = {"image": scene(), "mask_image": half_mask(), "strength": 0.9, "guidance_scale": 3.5}
+    expected = plain(diffusers.FluxInpaintPipeline, "flux-dev", **arguments)
+    assert np.array_equal(found[:, SIDE // 2 :], expected[:, SIDE // 2 :])
+
+
+def test_edges_are_found_and_followed_as_diffusers_follows_them(control: Pipeline) -> None:
+    found = drawn(control, control=scene(), find=Control.CANNY, guidance=30.0)
+    expected = plain(
+        diffusers.FluxControlPipeline, "flux-canny-dev", control_image=edges(scene(), 3), guidance_scale=30.0
+    )
+    assert np.array_equal(found, expected)
+    assert np.array_equal(found, drawn(control, control=edges(scene(), 3), guidance=30.0))
+
+
+def test_an_outline_is_kept(control: Pipeline) -> None:
+    found = drawn(control, prompt="a green square on a yellow background", control=scene("white", "black"),
+                  find=Control.CANNY, guidance=30.0, steps=12).astype(float)  # fmt: skip
+    inside, outside = found[22:42, 22:42].mean(axis=(0, 1)), found[:8].mean(axis=(0, 1))
+    assert np.abs(inside - outside).max() > 60
+    edge = np.abs(found[32, 10:22].max(axis=0) - found[32, 10:22].min(axis=0)).max()
+    assert edge > 60, "the left side of the square is not where it was given"
+
+
+def test_filling_draws_what_diffusers_draws_and_keeps_the_rest(fill: Pipeline) -> None:
+    found = drawn(fill, image=scene(), mask=half_mask(), guidance=30.0)
+    arguments = {"image": scene(), "mask_image": half_mask(), "guidance_scale": 30.0}
+    expected = plain(diffusers.FluxFillPipeline, "flux-fill-dev", **arguments)
+    assert np.array_equal(found[:, SIDE // 2 :], expected[:, SIDE // 2 :])
+    assert np.array_equal(found[:, : SIDE // 2], np.asarray(scene())[:, : SIDE // 2])
+
+
+def test_models_of_the_same_weights_share_them() -> None:
+    one, other = (load(model(slug), DeviceOptions()) for slug in ("flux-dev", "flux-krea-dev"))
+    assert one._pipe is other._pipe  # type: ignore[attr-defined]

@@ -1,0 +1,132 @@
+"""What models of each kind take: the same declaration makes their validation and their JSON Schema."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from fluxfarm.catalog import Model, load_catalog, stand_ins
+from fluxfarm.errors import InvalidInput
+from fluxfarm.inputs import parse, schema
+from fluxfarm.plans import Plan
+from fluxfarm.settings import Settings
+
+MODELS = load_catalog(Settings(models=tuple(stand_ins(Settings())))).models
+URL = "https://example.com/a.png"
+PNG = "data:image/png;base64," + base64.b64encode(b"\x89PNG").decode()
+NEEDED: Mapping[str, dict[str, Any]] = {
+    "text": {"prompt": "x"},
+    "control": {"prompt": "x", "control_image": URL},
+    "fill": {"prompt": "x", "image": URL},
+    "redux": {"redux_image": URL},
+    "kontext": {"prompt": "x", "image": URL},
+}
+OF_ONE_KIND = {
+    "flux-canny-dev": {"control_image": PNG, "preprocess_image": False},
+    "flux-fill-dev": {"mask": PNG, "expand_left": 64, "expand_top": 2048},
+    "flux-dev": {"image": PNG, "mask": URL, "prompt_strength": 0.5, "negative_prompt": "a cat", "true_cfg_scale": 2},
+}
+
+
+def needed(model: Model) -> dict[str, Any]:
+    return dict(NEEDED[model.kind])
+
+
+def refused(model: Model, **fields: Any) -> dict[str, str]:
+    with pytest.raises(InvalidInput) as caught:
+        parse(model, {**needed(model), **fields})
+    return {error.field.removeprefix("input."): error.message for error in caught.value.details}
+
+
+def accepts(model: Model, sent: object) -> bool:
+    try:
+        parse(model, sent)
+    except InvalidInput:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.slug)
+def test_every_field_tells_of_itself(model: Model) -> None:
+    found = schema(model)
+    Draft202012Validator.check_schema(found)
+    for described in found["properties"].values():
+        assert described["description"]
+        assert all(Draft202012Validator(described).is_valid(value) for value in described["examples"])
+    assert set(found["required"]) == needed(model).keys()
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.slug)
+def test_each_takes_what_it_needs_and_refuses_to_go_without(model: Model) -> None:
+    parsed = parse(model, needed(model))
+    assert parsed.echo.keys() == schema(model)["properties"].keys()
+    assert Draft202012Validator(schema(model)).is_valid(parsed.echo)
+    for name in needed(model):
+        assert "is required" in refused(model, **{name: None})[name]
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.slug)
+@settings(max_examples=60, derandomize=True, database=None, deadline=None)
+@given(data=st.data())
+def test_validation_and_schema_accept_the_same(model: Model, data: st.DataObject) -> None:
+    validator = Draft202012Validator(schema(model))
+    values = st.sampled_from([None, URL, PNG, "1:1", "match_input_image", "custom", "x", 0, 1, 64, 512, 0.5, True])
+    names = st.sampled_from([*schema(model)["properties"], "mask", "control_image", "negative_prompt"])
+    drawn = data.draw(st.dictionaries(names, values, max_size=5))
+    # Null means left out, which the schema tells of where nothing else is the default.
+    sent = {**needed(model), **{name: value for name, value in drawn.items() if value is not None}}
+    assert accepts(model, sent) == validator.is_valid(sent), sent
+
+
+@pytest.mark.parametrize("slug", OF_ONE_KIND)
+def test_fields_of_one_kind_are_refused_by_name_elsewhere(slug: str) -> None:
+    model = MODELS[slug]
+    assert parse(model, {**needed(model), **OF_ONE_KIND[slug]})
+    schnell = MODELS["flux-schnell"]
+    assert "is not a field of this model" in refused(schnell, guidance=3)["guidance"]
+    assert "is not a field of this model" in refused(MODELS["flux-fill-dev"], negative_prompt="x")["negative_prompt"]
+
+
+def test_defaults_and_bounds_are_each_models_own() -> None:
+    guidance = {slug: schema(model)["properties"].get("guidance", {}).get("default") for slug, model in MODELS.items()}
+    assert guidance.items() >= {
+        "flux-dev": 3.5,
+        "flux-krea-dev": 4.5,
+        "flux-schnell": None,
+        "flux-canny-dev": 30,
+        "flux-depth-dev": 10,
+        "flux-fill-dev": 30,
+    }.items()  # fmt: skip
+    assert "from 1 to 4" in refused(MODELS["flux-schnell"], num_inference_steps=5)["num_inference_steps"]
+
+
+def test_a_mask_needs_its_picture() -> None:
+    assert refused(MODELS["flux-dev"], mask=URL) == {"mask": "needs image: it says what of it to paint anew"}
+
+
+def test_a_picture_is_extended_by_its_sides_or_to_a_shape() -> None:
+    fill = MODELS["flux-fill-dev"]
+    both = {"expand_right": 10, "aspect_ratio": "16:9"}
+    assert refused(fill, **both) == {"aspect_ratio": "conflicts with expand_right; leave out one of them"}
+    assert parse(fill, {**needed(fill), "expand_left": 7, "expand_bottom": "9"}).expand == (7, 0, 0, 9)
+    assert parse(fill, {**needed(fill), "aspect_ratio": "16:9"}).size is not None
+
+
+@pytest.mark.parametrize("blank", [None, "", " ", " \n "])
+def test_a_blank_negative_prompt_is_none_and_costs_nothing(blank: str | None) -> None:
+    flux = MODELS["flux-dev"]
+    plain, away = (Plan.of(parse(flux, {"prompt": "x", "negative_prompt": text}), kept={}) for text in (blank, "a cat"))
+    assert (plain.negative_prompt, plain.guided_away) == (None, False)
+    assert away.pixel_steps(flux) == 2 * plain.pixel_steps(flux)
+    assert parse(flux, {"prompt": "x", "negative_prompt": "a cat"}).notices != ()
+
+
+def test_a_plan_comes_back_from_what_is_stored() -> None:
+    fill = MODELS["flux-fill-dev"]
+    plan = Plan.of(parse(fill, {**needed(fill), "mask": PNG, "expand_left": 3}), kept={"mask": "tenants/x/mask.png"})
+    assert Plan.from_json(plan.to_json()) == plan
+    assert plan.picture_names == ("image", "mask")

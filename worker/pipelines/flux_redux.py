@@ -1,0 +1,65 @@
+"""FLUX.1 from the likeness of a picture, which stands beside the words as words would."""
+
+from typing import Any
+
+import torch
+from diffusers import ReduxImageEncoder
+from PIL.Image import Image
+from transformers import SiglipImageProcessor, SiglipVisionModel
+
+from fluxfarm.catalog import Model
+from fluxfarm.errors import WorkerFault
+from worker.pipelines import DeviceOptions, RenderOrder
+from worker.pipelines.drawing import Arguments, Drawing
+from worker.pipelines.faults import LOADING_ERRORS, first_line
+from worker.pipelines.flux_weights import Loaded, hub_arguments, load_base
+
+
+def load(model: Model, options: DeviceOptions) -> Drawing:
+    loaded = load_base(model, options)
+    return Drawing(Remix(loaded, Likeness(model, loaded)), loaded.device, model)
+
+
+class Likeness:
+    """A SigLIP encoder, and what makes words of what it sees."""
+
+    def __init__(self, model: Model, loaded: Loaded) -> None:
+        location, arguments = model.weights.source, hub_arguments(model.weights, loaded.dtype)
+        try:
+            self._processor = SiglipImageProcessor.from_pretrained(location, subfolder="feature_extractor")
+            encoder = SiglipVisionModel.from_pretrained(location, subfolder="image_encoder", **arguments)
+            embedder = ReduxImageEncoder.from_pretrained(
+                location, subfolder="image_embedder", torch_dtype=loaded.dtype, **_without_dtype(arguments)
+            )
+        except LOADING_ERRORS as error:
+            message = f"The weights of {model.slug} cannot be loaded from {location}: {first_line(error)}"
+            raise WorkerFault(message) from error
+        self._encoder, self._embedder = encoder.eval().to(loaded.device), embedder.eval().to(loaded.device)
+
+    def words(self, picture: Any) -> torch.Tensor:
+        """1 x tokens x width of the words' embeddings."""
+        seen = self._processor.preprocess(images=[picture], do_resize=True, return_tensors="pt", do_convert_rgb=True)
+        pixels = seen["pixel_values"].to(self._encoder.device, self._encoder.dtype)
+        found: torch.Tensor = self._embedder(self._encoder(pixels).last_hidden_state).image_embeds
+        return found
+
+
+class Remix:
+    def __init__(self, loaded: Loaded, likeness: Likeness) -> None:
+        self.pipe = loaded.pipe
+        self._likeness = likeness
+
+    def example(self, picture: Image) -> Arguments:
+        return {"likeness": picture}
+
+    def given(self, order: RenderOrder) -> torch.Tensor:
+        return self._likeness.words(order.likeness) * order.redux_strength
+
+    def latents(self, given: Any, arguments: Arguments) -> torch.Tensor:
+        words = torch.cat([arguments["prompt_embeds"], given.to(arguments["prompt_embeds"])], dim=1)
+        drawn: torch.Tensor = self.pipe(**{**arguments, "prompt_embeds": words}).images
+        return drawn
+
+
+def _without_dtype(arguments: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if name != "dtype"}
