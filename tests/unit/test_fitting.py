@@ -13,6 +13,7 @@ from fluxfarm.errors import PredictionFailed
 from fluxfarm.inputs import parse
 from fluxfarm.kinds import Control
 from fluxfarm.plans import Plan
+from fluxfarm.safety_policy import Ruling
 from fluxfarm.settings import Settings
 from fluxfarm.sizes import Size
 from worker.fitting import Fitted, fitted, source_of
@@ -33,7 +34,7 @@ def plain(width: int = 80, height: int = 40, colour: Any = "red") -> bytes:
 
 def fit(model: Model, sent: dict[str, bytes], **changes: Any) -> Fitted:
     needed = {"prompt": "x", "control_image" if "control_image" in sent else "image": URL}
-    plan = dataclasses.replace(Plan.of(parse(model, needed), kept={}), **changes)
+    plan = dataclasses.replace(Plan.of(parse(model, needed), kept={}, ruling=Ruling()), **changes)
     return fitted(model, plan, sent, source_of(model, plan, sent), Size(64, 32))
 
 

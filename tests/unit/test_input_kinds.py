@@ -13,6 +13,7 @@ from fluxfarm.catalog import Model, load_catalog, stand_ins
 from fluxfarm.errors import InvalidInput
 from fluxfarm.inputs import parse, schema
 from fluxfarm.plans import Plan
+from fluxfarm.safety_policy import Ruling
 from fluxfarm.settings import Settings
 
 MODELS = load_catalog(Settings(models=tuple(stand_ins(Settings())))).models
@@ -119,7 +120,10 @@ def test_a_picture_is_extended_by_its_sides_or_to_a_shape() -> None:
 @pytest.mark.parametrize("blank", [None, "", " ", " \n "])
 def test_a_blank_negative_prompt_is_none_and_costs_nothing(blank: str | None) -> None:
     flux = MODELS["flux-dev"]
-    plain, away = (Plan.of(parse(flux, {"prompt": "x", "negative_prompt": text}), kept={}) for text in (blank, "a cat"))
+    plain, away = (
+        Plan.of(parse(flux, {"prompt": "x", "negative_prompt": text}), kept={}, ruling=Ruling())
+        for text in (blank, "a cat")
+    )
     assert (plain.negative_prompt, plain.guided_away) == (None, False)
     assert away.pixel_steps(flux) == 2 * plain.pixel_steps(flux)
     assert parse(flux, {"prompt": "x", "negative_prompt": "a cat"}).notices != ()
@@ -127,6 +131,10 @@ def test_a_blank_negative_prompt_is_none_and_costs_nothing(blank: str | None) ->
 
 def test_a_plan_comes_back_from_what_is_stored() -> None:
     fill = MODELS["flux-fill-dev"]
-    plan = Plan.of(parse(fill, {**needed(fill), "mask": PNG, "expand_left": 3}), kept={"mask": "tenants/x/mask.png"})
+    plan = Plan.of(
+        parse(fill, {**needed(fill), "mask": PNG, "expand_left": 3}),
+        kept={"mask": "tenants/x/mask.png"},
+        ruling=Ruling(),
+    )
     assert Plan.from_json(plan.to_json()) == plan
     assert plan.picture_names == ("image", "mask")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fluxfarm.catalog import load_catalog
 from fluxfarm.errors import SettingsError
 from fluxfarm.local.join_token import CARRIED, JoinToken, make_token
 from fluxfarm.local.joining import make_member
@@ -63,7 +64,10 @@ def test_is_not_made_for_a_farm_that_nobody_else_reaches(settings: dict[str, str
 
 def test_carries_what_holds_for_every_worker_and_leaves_out_what_belongs_to_a_machine() -> None:
     made = token(safety_checker="some/checker", device="cuda:3", dtype="float16", link_secrets="0123456789abcdef")
-    assert made.settings == {"FLUXFARM_SAFETY_CHECKER": "some/checker", "FLUXFARM_MODELS": "flux-dev"}
+    assert made.settings == {
+        "FLUXFARM_SAFETY_CHECKER": "some/checker",
+        "FLUXFARM_MODELS": ",".join(load_catalog(Settings()).models),
+    }
     assert {name for name in CARRIED if not hasattr(Settings(), name)} == set()
 
 
