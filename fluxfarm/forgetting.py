@@ -16,7 +16,8 @@ from fluxfarm.errors import NotFinished, NotFound
 
 LOCK = text("""
 SELECT id, status, EXISTS (SELECT FROM prediction_inputs i WHERE i.prediction_id = p.id) AS detailed
-FROM predictions p WHERE id = ANY(:ids) AND tenant_id = :tenant_id FOR UPDATE
+FROM predictions p WHERE id = ANY(:ids) AND tenant_id = :tenant_id
+ORDER BY array_position(cast(:ids AS uuid[]), id) LIMIT 1 FOR UPDATE
 """)
 HIDE = text("""
 UPDATE predictions p SET expires_at = least(p.expires_at, clock_timestamp()), revision = p.revision + 1

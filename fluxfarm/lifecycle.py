@@ -130,7 +130,10 @@ WITH ended AS (
 )
 """ + AFTER_END).bindparams(NOTICES)  # fmt: skip
 
-LOCK_OWN = text("SELECT id FROM predictions WHERE id = ANY(:ids) AND tenant_id = :tenant_id FOR NO KEY UPDATE")
+LOCK_OWN = text("""
+SELECT id FROM predictions WHERE id = ANY(:ids) AND tenant_id = :tenant_id
+ORDER BY array_position(cast(:ids AS uuid[]), id) LIMIT 1 FOR NO KEY UPDATE
+""")
 
 MARK_CANCEL = text("""
 UPDATE predictions

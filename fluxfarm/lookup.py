@@ -42,6 +42,7 @@ CROSS JOIN LATERAL (
     WHERE p.status = 'succeeded' AND o.prediction_id = p.id
 ) AS o
 WHERE p.id = ANY(:ids) AND p.tenant_id = :tenant_id AND (p.expires_at IS NULL OR p.expires_at > clock_timestamp())
+ORDER BY array_position(cast(:ids AS uuid[]), p.id) LIMIT 1
 """)
 
 REVISIONS = driver_sql(
@@ -210,7 +211,8 @@ def standings(
     for each_id, tenant_id, model, version, *rank, held, status, revision, attempt, stage, picture, step in rows:
         waits = Waits(model, version, Rank(*rank), held) if status == Status.QUEUED else None
         found[each_id, tenant_id] = Standing(Status(status), revision, attempt, stage, picture, step, waits)
-    return {each: found[row, each[1]] for each, rows in meant.items() for row in rows if (row, each[1]) in found}
+    rows_of = {each: [row for row in rows if (row, each[1]) in found] for each, rows in meant.items()}
+    return {each: found[rows[0], each[1]] for each, rows in rows_of.items() if rows}
 
 
 def active(session: Session, tenant_id: uuid.UUID, key_id: str) -> dict[uuid.UUID, Status]:
@@ -219,9 +221,11 @@ def active(session: Session, tenant_id: uuid.UUID, key_id: str) -> dict[uuid.UUI
     return {row.id: Status(row.status) for row in rows}
 
 
-def tenant_of(session: Session, row_id: uuid.UUID) -> uuid.UUID | None:
-    """Whose a prediction is; for signed links, which name no tenant."""
-    return session.scalar(select(Prediction.tenant_id).where(Prediction.id == row_id))
+def whose(session: Session, row_id: uuid.UUID) -> tuple[uuid.UUID, uuid.UUID] | None:
+    """The tenant of a prediction, and what that calls it; for signed links, which name the row and no tenant."""
+    named = func.coalesce(Prediction.own_id, Prediction.id)
+    row = session.execute(select(Prediction.tenant_id, named).where(Prediction.id == row_id)).one_or_none()
+    return (row[0], row[1]) if row else None
 
 
 def stored_output(found: Mapping[str, Any]) -> StoredOutput:

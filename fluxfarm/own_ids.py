@@ -17,8 +17,11 @@ def row_id(tenant_id: uuid.UUID, own_id: uuid.UUID) -> uuid.UUID:
 
 
 def candidates(tenant_id: uuid.UUID, asked: uuid.UUID) -> list[uuid.UUID]:
-    """The ids of the rows that a tenant may mean: one whose id we made, or one that it named itself."""
-    return [asked, row_id(tenant_id, asked)]
+    """The ids of the rows that a tenant may mean: one that it named so itself, else one that has this very id.
+
+    It may have both, for it may have taken the id of one row as the name of another.
+    """
+    return [row_id(tenant_id, asked), asked]
 
 
 def may_be_named(row: uuid.UUID) -> bool:

@@ -30,7 +30,7 @@ KNOWN = f"""
         WHERE r.tenant_id = :tenant_id AND r.kind = :repeated_by AND r.name = :repeated_name
           AND r.at > clock_timestamp() - interval '{REMEMBERED_HOURS} h'
         UNION ALL
-        SELECT 3, coalesce(p.own_id, p.id), i.fingerprint
+        SELECT CASE p.id WHEN :own_row_id THEN 3 ELSE 4 END, coalesce(p.own_id, p.id), i.fingerprint
         FROM predictions p LEFT JOIN prediction_inputs i ON i.prediction_id = p.id
         WHERE p.id IN (:own_id, :own_row_id) AND p.tenant_id = :tenant_id
     ) AS found ORDER BY place LIMIT 1

@@ -35,16 +35,15 @@ AWAY = ": the database is away\n\n"
 
 @events.get("/v1/prediction/<prediction>/events")
 def of_prediction(prediction: str) -> Response:
-    wanted = body.prediction_id(prediction)
-    reader = _reader(wanted)
+    reader = _reader(body.prediction_id(prediction))
     previewed = body.flag(request, "previews")
     last = Cursor.parse(sse.last_event_id(request))
-    answer = polls.look(wanted, reader.tenant_id, reader.party, Wish(), reader.render).answer
+    answer = polls.look(reader.prediction, reader.tenant_id, reader.party, Wish(), reader.render).answer
     if ended_before(answer, last):
         # So a browser is told not to come again.
         return bodiless(204)
     interest = _worth_a_look_with_previews if previewed else _worth_a_look
-    waiter = Waiter.of_prediction(wanted, reader.tenant_id, interest)
+    waiter = Waiter.of_prediction(reader.prediction, reader.tenant_id, interest)
     previews = PreviewsOf(answer, services().previews, last, wanted=previewed)
     return sse.streamed(_follow(waiter, Story(answer, services().events, last), previews, reader))
 
@@ -61,6 +60,8 @@ def of_key() -> Response:
 class _Reader:
     """Who follows a prediction."""
 
+    prediction: uuid.UUID
+    """As its tenant calls it."""
     tenant_id: uuid.UUID
     party: str
     """Who is counted for it: a key, or the link."""
@@ -97,16 +98,17 @@ def _reader(prediction: uuid.UUID) -> _Reader:
     if "sig" not in request.args:
         caller = services().authenticator.caller(request, scope="read")
         services().authenticator.count_read(caller)
-        return _Reader(caller.tenant_id, caller.key_id)
+        return _Reader(prediction, caller.tenant_id, caller.key_id)
     services().authenticator.count_public_read(request)
     path, exp, sig = request.path, request.args.get("exp"), request.args.get("sig")
     if not services().signer.verify(path, exp, sig, time.time()):
         raise LinkInvalid("The link is not valid or has expired.")
     with services().database.session_scope() as session:
-        tenant = lookup.tenant_of(session, prediction)
-    if tenant is None:
+        found = lookup.whose(session, prediction)
+    if found is None:
         raise body.unknown_prediction()
-    return _Reader(tenant, f"link of {prediction}", _ByLink(links.absolute(f"{path}?exp={exp}&sig={sig}")))
+    tenant, named = found
+    return _Reader(named, tenant, f"link of {prediction}", _ByLink(links.absolute(f"{path}?exp={exp}&sig={sig}")))
 
 
 def _worth_a_look(word: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -18,6 +19,7 @@ from fluxfarm.settings import Settings
 from fluxfarm.storage import LocalStore
 from tests.api import Client, Description, serving
 from tests.contract.conftest import NewClient
+from tests.contract.followed import Reader
 from tests.contract.played import picture
 from tests.processes import wait_until
 
@@ -42,6 +44,26 @@ def created(response: requests.Response, *, replayed: bool) -> str:
 
 def refused(response: requests.Response, status: int, code: str) -> None:
     assert (response.status_code, response.json()["code"]) == (status, code), response.text
+
+
+def test_an_own_id_that_is_also_the_id_of_a_row_is_one_prediction(client: Client, database: Database) -> None:
+    """A client may take for its own id what it found in another's link; it means what it named so itself."""
+    named = uuid.uuid4()
+    link = put(client, named).json()["urls"]["events"]
+    row = urlsplit(link).path.split("/")[-2]
+    assert client.ask("POST", f"/v1/prediction/{named}/cancel").status_code == 200
+    with database.session_scope() as session:
+        session.execute(text("DELETE FROM predictions"))
+        session.execute(text("DELETE FROM remembered"))
+    created(put(client, row, OTHER), replayed=False)
+    created(put(client, named), replayed=False)
+    created(put(client, row, OTHER), replayed=True)
+    assert [client.look(str(each))["input"]["prompt"] for each in (named, row)] == ["a red circle", "a blue circle"]
+    with Reader(link) as reader:
+        assert reader.next().data["id"] == str(named)
+    assert client.ask("POST", f"/v1/prediction/{row}/cancel").json()["status"] == "cancelled"
+    assert client.ask("DELETE", f"/v1/prediction/{row}").status_code == 200
+    assert client.look(str(named))["status"] == "starting"
 
 
 def rows(database: Database) -> int:
