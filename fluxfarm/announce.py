@@ -122,7 +122,10 @@ class Announcer:
             self._urgent.clear()
             while self._waiting:
                 group = [self._waiting.popleft() for _ in range(min(MOST_AT_ONCE, len(self._waiting)))]
-                self._breaker.call(partial(self._send, group))
+                try:
+                    self._breaker.call(partial(self._send, group))
+                except Exception:
+                    log.exception("some announcements were not told")
             if not self._ending:
                 self._urgent.wait(REST_SECONDS)
 
@@ -169,24 +172,31 @@ class Doorbell:
         self._channel = channel
         self.heard = False
         """Whether what is told now reaches us."""
+        self._told_away = False
 
     def listen(self, hear: Callable[[Ring], None], changed: Callable[[], None]) -> None:
         """Hear every ring, for ever; `changed` is called when the doorbell was lost or is back.
 
         What was told meanwhile is not heard any more: whoever waits must look.
         """
-        told_away = False
         while True:
             try:
-                self._follow(hear, changed)
-            except AWAY as error:
-                if self.heard or not told_away:
-                    log.warning("part is away", extra={"fields": {"part": "doorbell", "reason": type(error).__name__}})
-                told_away = True
-                if self.heard:
-                    self.heard = False
-                    changed()
+                self._follow_while_there(hear, changed)
+            except Exception:
+                log.exception("the doorbell broke")
             time.sleep(PAUSE_SECONDS)
+
+    def _follow_while_there(self, hear: Callable[[Ring], None], changed: Callable[[], None]) -> None:
+        try:
+            self._follow(hear, changed)
+        except AWAY as error:
+            if self.heard or not self._told_away:
+                log.warning("part is away", extra={"fields": {"part": "doorbell", "reason": type(error).__name__}})
+            self._told_away = True
+        finally:
+            if self.heard:
+                self.heard = False
+                changed()
 
     def _follow(self, hear: Callable[[Ring], None], changed: Callable[[], None]) -> None:
         with closing(self._client.pubsub()) as subscription:  # type: ignore[no-untyped-call]
