@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Text, bindparam, insert, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Session
 
 from fluxfarm import own_ids
 from fluxfarm.database import Statements, announce_change, driver_sql
 from fluxfarm.errors import LeaseLost
 from fluxfarm.moves import Moved, Word
-from fluxfarm.outcomes import Progress, StoredOutput
+from fluxfarm.outcomes import Progress, StoredOutput, Withheld
 from fluxfarm.plans import Plan
 from fluxfarm.status import Status
 from fluxfarm.tables import Output
@@ -92,13 +92,13 @@ AFTER_END = """
 ), unleased AS (
     DELETE FROM leases l USING ended e WHERE l.prediction_id = e.id
 ), result AS (
-    INSERT INTO prediction_results (prediction_id, error_code, error_message, device_microseconds, notices)
+    INSERT INTO prediction_results (prediction_id, error_code, error_message, device_microseconds, notices, withheld)
     SELECT id,
         CASE WHEN status = 'cancelled' AND cancel_at <= clock_timestamp() THEN 'cancel_after' ELSE :error_code END,
         CASE
             WHEN status = 'cancelled' AND cancel_at <= clock_timestamp() THEN 'It had not ended by its Cancel-After.'
             ELSE :error_message
-        END, actual, :notices
+        END, actual, :notices, :withheld
     FROM ended
 )
 SELECT id, key_id, model, request_id, attempt FROM ended
@@ -111,7 +111,8 @@ ENDING = """
     expires_at = clock_timestamp() + retention_seconds * interval '1 s',
     revision = revision + 1
 """
-NOTICES = bindparam("notices", type_=ARRAY(Text))
+TYPED = (bindparam("notices", type_=ARRAY(Text)), bindparam("withheld", type_=JSONB))
+"""What every end takes."""
 
 END_HELD = text(f"""
 WITH ended AS (
@@ -120,7 +121,7 @@ WITH ended AS (
       AND NOT (cancel_requested AND :status = 'succeeded')
     RETURNING {ENDED_COLUMNS}, cast(:actual AS bigint) AS actual
 )
-""" + AFTER_END).bindparams(NOTICES)  # fmt: skip
+""" + AFTER_END).bindparams(*TYPED)  # fmt: skip
 
 END_QUEUED = text(f"""
 WITH ended AS (
@@ -128,7 +129,7 @@ WITH ended AS (
     WHERE id = :id AND tenant_id = :tenant_id AND status = 'queued'
     RETURNING {ENDED_COLUMNS}, 0::bigint AS actual
 )
-""" + AFTER_END).bindparams(NOTICES)  # fmt: skip
+""" + AFTER_END).bindparams(*TYPED)  # fmt: skip
 
 LOCK_OWN = text("""
 SELECT id FROM predictions WHERE id = ANY(:ids) AND tenant_id = :tenant_id
@@ -237,6 +238,7 @@ def complete(
     *,
     device_microseconds: int,
     notices: Sequence[str] = (),
+    withheld: Sequence[Withheld] = (),
 ) -> bool:
     """End it as succeeded, with its pictures.
 
@@ -246,16 +248,25 @@ def complete(
         LeaseLost: this claim does not hold the prediction any more.
 
     """
-    if not _ended_held(session, held, device_microseconds, ending(Status.SUCCEEDED, notices=notices)):
+    end = ending(Status.SUCCEEDED, notices=notices, withheld=withheld)
+    if not _ended_held(session, held, device_microseconds, end):
         cancel_held(session, held, device_microseconds=device_microseconds)
         return False
     session.execute(insert(Output), [{"prediction_id": held.id, **asdict(output)} for output in outputs])
     return True
 
 
-def fail(session: Session, held: Claimed, *, code: str, message: str, device_microseconds: int) -> None:
+def fail(
+    session: Session,
+    held: Claimed,
+    *,
+    code: str,
+    message: str,
+    device_microseconds: int,
+    withheld: Sequence[Withheld] = (),
+) -> None:
     """End it as failed, for its owner to read why; raises `LeaseLost` if the claim is gone."""
-    _end_held(session, held, device_microseconds, ending(Status.FAILED, code, message))
+    _end_held(session, held, device_microseconds, ending(Status.FAILED, code, message, withheld=withheld))
 
 
 def cancel_held(session: Session, held: Claimed, *, device_microseconds: int) -> None:
@@ -320,10 +331,16 @@ def _ended_held(session: Session, held: Claimed, device_microseconds: int, end: 
 
 
 def ending(
-    status: Status, code: str | None = None, message: str | None = None, notices: Sequence[str] = ()
+    status: Status,
+    code: str | None = None,
+    message: str | None = None,
+    *,
+    notices: Sequence[str] = (),
+    withheld: Sequence[Withheld] = (),
 ) -> dict[str, Any]:
     """How an end is to be, as the statements of all ends take it."""
-    return {"status": status.value, "error_code": code, "error_message": message, "notices": list(notices)}
+    more = {"notices": list(notices), "withheld": [asdict(each) for each in withheld]}
+    return {"status": status.value, "error_code": code, "error_message": message, **more}
 
 
 def _announce(scope: Session | Statements, event: str, held: Claimed, word: Word | None, **fields: Any) -> None:

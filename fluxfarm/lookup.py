@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from fluxfarm import own_ids
 from fluxfarm.database import Statements, driver_sql
 from fluxfarm.line import LIVE_WORKER_SECONDS, Place, Rank
-from fluxfarm.outcomes import Progress, Result, StoredOutput
+from fluxfarm.outcomes import Progress, Result, StoredOutput, Withheld
 from fluxfarm.own_ids import Named
 from fluxfarm.plans import Plan
 from fluxfarm.status import TERMINAL, Stage, Status
@@ -30,7 +30,7 @@ SELECT
     p.id, p.tenant_id, p.model, p.version, p.status, p.cancel_requested, p.revision, p.attempt, p.cost,
     p.created_at, p.started_at, p.completed_at, p.expires_at, p.own_id, p.cancel_at, clock_timestamp() AS now,
     i.input, i.plan,
-    r.prediction_id IS NOT NULL AS ended, r.error_code, r.error_message, r.device_microseconds, r.notices,
+    r.prediction_id IS NOT NULL AS ended, r.error_code, r.error_message, r.device_microseconds, r.notices, r.withheld,
     l.stage, l.picture, l.step, l.steps, l.picture_seconds,
     p.priority, p.start_tag, p.seq, p.held, o.outputs
 FROM predictions p
@@ -242,7 +242,8 @@ def _progress(row: Any) -> Progress:
 
 
 def _result(row: Any) -> Result:
-    return Result(row.error_code, row.error_message, row.device_microseconds, tuple(row.notices))
+    withheld = tuple(Withheld(**each) for each in row.withheld)
+    return Result(row.error_code, row.error_message, row.device_microseconds, tuple(row.notices), withheld)
 
 
 def _waits(row: Any) -> Waits:

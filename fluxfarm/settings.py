@@ -178,9 +178,18 @@ class Settings:
         "StableDiffusionSafetyChecker; none: pictures are marked unchecked; unset: the weights' own, if they have one",
         default=None,
     )
-    safety_labels: tuple[str, ...] = setting(words, "labels of the classifier that block a picture", default=("nsfw",))
+    safety_combine: str = setting(
+        one_of("any", "all"), "of several checkers, whether any of them or only all withhold a picture", default="any"
+    )
+    safety_labels: tuple[str, ...] = setting(words, "labels of classifiers that block a picture", default=("nsfw",))
     safety_threshold: float = setting(number, "score from which such a label blocks", default=0.85)
 
+    safety_limit_seconds: float = setting(
+        number,
+        "how long the checkers may take for a picture; it is then withheld, and the worker restarts",
+        default=30.0,
+    )
+    moderation_days: int = setting(count, "how long the log of what was checked is kept", default=180)
     picture_metadata: bool = setting(
         flag,
         "write into each picture that a model drew it, and which (XMP, Exif); the law may demand it of you",

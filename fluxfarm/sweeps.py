@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from fluxfarm.database import announce_change
-from fluxfarm.lifecycle import AFTER_END, ENDED_COLUMNS, ENDING, NOTICES, ending, moved
+from fluxfarm.lifecycle import AFTER_END, ENDED_COLUMNS, ENDING, TYPED, ending, moved
 from fluxfarm.moves import Word
 from fluxfarm.status import Status
 
@@ -47,7 +47,7 @@ def _end_many(pick: str, actual: str, *, lock: str = "p") -> Any:
         FROM picked WHERE p.id = picked.id
         RETURNING {", ".join("p." + column for column in ENDED_COLUMNS.split(", "))}, {actual} AS actual
     )
-    """ + AFTER_END).bindparams(NOTICES)  # fmt: skip
+    """ + AFTER_END).bindparams(*TYPED)  # fmt: skip
 
 
 # What a lost attempt cost the device is not known: the estimate stands. The lease is locked too, so that a renewal that

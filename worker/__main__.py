@@ -23,10 +23,11 @@ from fluxfarm.storage import open_store
 from fluxfarm.telemetry import configure_logging
 from fluxfarm.upkeep import WorkerIdentity
 from worker import app, pipelines
+from worker.checking import Checking
 from worker.drain import Drain, Parts, Serving
 from worker.finisher import Finisher
 from worker.lease import LeaseKeeper
-from worker.pipelines import Check, DeviceOptions, Pipeline, Pixels, Verdict
+from worker.pipelines import DeviceOptions, Pipeline
 from worker.prepare import Preparer
 from worker.previewer import Previewer
 from worker.watchdog import Watchdog
@@ -62,14 +63,18 @@ def serve(models: Sequence[Model], settings: Settings) -> None:
     cancels = Doorbell(redis_client(settings), CANCELS)
     threading.Thread(target=cancels.listen, args=(keeper.hear, keeper.beat_soon), name="cancels", daemon=True).start()
     with announcer, keeper:
-        loaded, check = _load(models, settings)
+        loaded, checking = _load(models, settings)
         store = open_store(settings)
         _once_available("store", store.probe)
         keeper.loaded(loaded[0].device)
         _once_available("database", keeper.show_life)
-        with Finisher(database, store, keeper, check, metadata=settings.picture_metadata) as finisher:
-            preparer = Preparer({model.slug: model for model in models}, store, settings)
-            previewer = Previewer(Previews(redis_client(settings)), check, metadata=settings.picture_metadata)
+        with Finisher(database, store, keeper, checking, metadata=settings.picture_metadata) as finisher:
+            preparer = Preparer({model.slug: model for model in models}, store, settings, checking)
+            previewer = Previewer(
+                Previews(redis_client(settings)),
+                checking.check if checking else None,
+                metadata=settings.picture_metadata,
+            )
             ids = [identity.id for identity in identities]
             servings = [Serving(*each) for each in zip(models, loaded, ids, strict=True)]
             parts = Parts(servings, database, keeper, preparer, finisher, announcer.tell, previewer)
@@ -115,31 +120,27 @@ def _once_available(part: str, ask: Callable[[], None]) -> None:
             time.sleep(START_PAUSE_SECONDS)
 
 
-def _load(models: Sequence[Model], settings: Settings) -> tuple[list[Pipeline], Check | None]:
+def _load(models: Sequence[Model], settings: Settings) -> tuple[list[Pipeline], Checking | None]:
     watchdog, loaded = Watchdog(), []
     for model in models:
         watchdog.arm(settings.load_limit_seconds)
         loaded.append(pipelines.load(model, DeviceOptions.of(settings)))
         loaded[-1].warm()
-    check = _checker(models, settings)
+    checking = _checking(models, settings)
     watchdog.disarm()
-    return loaded, check
+    return loaded, checking
 
 
-def _checker(models: Sequence[Model], settings: Settings) -> Check | None:
+def _checking(models: Sequence[Model], settings: Settings) -> Checking | None:
     """What every picture of this process must pass: the checkers of all its models."""
-    loaded = [
-        pipelines.load_safety_checker(location, labels=settings.safety_labels, threshold=settings.safety_threshold)
-        for location in dict.fromkeys(each for model in models for each in checkers.locations(model, settings))
-    ]
-    if not loaded:
+    locations = [*dict.fromkeys(each for model in models for each in checkers.locations(model, settings))]
+    if not locations:
         return None
-
-    def check(pixels: Pixels) -> Verdict:
-        verdicts = [checker.check(pixels) for checker in loaded]
-        return next((verdict for verdict in verdicts if verdict.blocked), verdicts[0])
-
-    return check
+    return Checking(
+        pipelines.load_safety_checkers(locations, labels=settings.safety_labels, threshold=settings.safety_threshold),
+        all_must_agree=settings.safety_combine == "all",
+        limit_seconds=settings.safety_limit_seconds,
+    )
 
 
 def _until_stopped(consume: Callable[[], None]) -> None:

@@ -87,8 +87,8 @@ class Drain:
 
     @property
     def broken(self) -> bool:
-        """Two failures in a row were the worker's own."""
-        return self._faults >= FAULTS_IN_A_ROW
+        """Two failures in a row were the worker's own, or its safety checkers do not work any more."""
+        return self._faults >= FAULTS_IN_A_ROW or self._parts.finisher.broken
 
     def drain(self) -> bool:
         """Render until nothing is queued, or this worker is stopping or broken; returns whether it rendered."""
@@ -104,7 +104,7 @@ class Drain:
                 self._away = True
         if self.broken and not self._stopping:
             # Its supervisor starts it again, with back-off, on a device that may have recovered.
-            log.error("the device or the weights fail; the worker ends")
+            log.error("the device, the weights or the safety checkers fail; the worker ends")
             self.stop()
             os.kill(os.getpid(), signal.SIGTERM)
         return rendered

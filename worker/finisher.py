@@ -11,23 +11,25 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self, TypeVar
 
 from sqlalchemy.orm import Session
 
-from fluxfarm import lifecycle, lookup
+from fluxfarm import lifecycle, lookup, moderation
 from fluxfarm.database import Database
 from fluxfarm.errors import LeaseLost, PredictionFailed, Unavailable
+from fluxfarm.moderation import Checked
 from fluxfarm.outcomes import Safety, StoredOutput
 from fluxfarm.status import Stage
 from fluxfarm.storage import ObjectStore, object_key
-from worker import images
+from worker import images, verdicts
+from worker.checking import Checking
 from worker.images import PictureMetadata
 from worker.job import Job, StopReason
 from worker.lease import LeaseKeeper
-from worker.pipelines import Check, Rendered, Verdict
+from worker.pipelines import Rendered
 
 log = logging.getLogger("fluxfarm")
 T = TypeVar("T")
@@ -66,20 +68,25 @@ class Finisher:
         database: Database,
         store: ObjectStore,
         keeper: LeaseKeeper,
-        check: Check | None,
+        checking: Checking | None,
         *,
         metadata: bool = True,
     ) -> None:
         self._database = database
         self._store = store
         self._keeper = keeper
-        self._check = check
+        self._checking = checking
         self._metadata = metadata
         self._items: queue.Queue[Item | None] = queue.Queue(WAITING_PICTURES)
         self._thread = threading.Thread(target=self._run, name="finish", daemon=True)
         self._store_failing = False
         self.store_away = False
         """Pictures could not be stored for so long that they were handed back."""
+
+    @property
+    def broken(self) -> bool:
+        """The safety checkers do not work any more."""
+        return self._checking is not None and self._checking.broken
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -160,13 +167,13 @@ class Finisher:
 
     def _keep_picture(self, job: Job, rendered: Rendered) -> None:
         job.afterwards(Stage.CHECK)
-        verdict = self._check(rendered.pixels) if self._check and job.claimed.plan.check_safety else None
-        if verdict is not None and verdict.blocked:
-            job.withheld += 1
+        judged = verdicts.judge(self._checking, job, Checked.OUTPUT, str(rendered.index), rendered.pixels)
+        if judged is not None and judged.blocked:
+            job.withheld.append(verdicts.withheld(rendered, judged.decisive))
             return
         job.afterwards(Stage.ENCODE)
         data = self._encoded(job, rendered)
-        output = _stored_output(job, rendered, data, verdict)
+        output = replace(_stored_output(job, rendered, data), **verdicts.safety(self._checking, judged))
         if self._persist(job, lambda: self._store.put(output.object_key, data, output.media_type)):
             job.outputs.append(output)
 
@@ -215,16 +222,20 @@ class Finisher:
 
     def _complete(self, job: Job) -> None:
         if not job.outputs:
-            message = "The safety checker withheld every picture."
-            self._fail(job, PredictionFailed("content_blocked", message))
+            self._fail(job, PredictionFailed("content_blocked", verdicts.why_all(job.withheld)))
             return
         if job.withheld:
-            job.notices.append(f"The safety checker withheld {job.withheld} of the pictures.")
+            job.notices.append(f"The safety checker withheld {len(job.withheld)} of the pictures.")
         spent = job.device_microseconds
         succeeded = self._write(
             job,
             lambda session: lifecycle.complete(
-                session, job.claimed, job.outputs, device_microseconds=spent, notices=job.notices
+                session,
+                job.claimed,
+                job.outputs,
+                device_microseconds=spent,
+                notices=job.notices,
+                withheld=job.withheld,
             ),
         )
         if succeeded is False:
@@ -236,7 +247,12 @@ class Finisher:
         self._write(
             job,
             lambda session: lifecycle.fail(
-                session, job.claimed, code=reason, message=message, device_microseconds=spent
+                session,
+                job.claimed,
+                code=reason,
+                message=message,
+                device_microseconds=spent,
+                withheld=job.withheld,
             ),
         )
         self._forget(job, StopReason.FAILED)
@@ -265,6 +281,7 @@ class Finisher:
             try:
                 with self._database.session_scope() as session:
                     written = move(session)
+                    moderation.record(session, verdicts.subject(job), job.decisions)
             except Unavailable as error:
                 if job.must_hand_back():
                     fields = {**_fields(job), "reason": error.message}
@@ -305,7 +322,7 @@ def _wait(job: Job, seconds: float) -> None:
         time.sleep(PATIENCE_SECONDS)
 
 
-def _stored_output(job: Job, rendered: Rendered, data: bytes, verdict: Verdict | None) -> StoredOutput:
+def _stored_output(job: Job, rendered: Rendered, data: bytes) -> StoredOutput:
     claimed, plan = job.claimed, job.claimed.plan
     height, width = rendered.pixels.shape[:2]
     return StoredOutput(
@@ -324,8 +341,7 @@ def _stored_output(job: Job, rendered: Rendered, data: bytes, verdict: Verdict |
         seed=rendered.seed,
         steps=job.steps,
         device_microseconds=round(rendered.seconds * 1e6),
-        safety=Safety.PASSED if verdict else Safety.UNCHECKED if plan.check_safety else Safety.SKIPPED,
-        safety_score=verdict.score if verdict else None,
+        safety=Safety.UNCHECKED,
     )
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from fluxfarm.errors import FluxfarmError
 from fluxfarm.lifecycle import Claimed
+from fluxfarm.moderation import Decision
 from fluxfarm.moves import Moved, Word
-from fluxfarm.outcomes import Progress, StoredOutput
+from fluxfarm.outcomes import Progress, StoredOutput, Withheld
 from fluxfarm.settings import Settings
 from fluxfarm.status import Stage
 from worker.pipelines import Pixels
@@ -78,7 +79,9 @@ class Job:
     stop: StopReason | None = None
     outputs: list[StoredOutput] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
-    withheld: int = 0
+    withheld: list[Withheld] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+    """What checks said of it, not yet in the log."""
     crop: dict[str, int] | None = None
     size: tuple[int, int] = (0, 0)
     steps: int = 0

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from fluxfarm import retries, sent_pictures, sweeps, tenants, upkeep
+from fluxfarm import moderation, retries, sent_pictures, sweeps, tenants, upkeep
 from fluxfarm.announce import Announcer
 from fluxfarm.catalog import Catalog, load_catalog
 from fluxfarm.database import Database
@@ -110,6 +110,7 @@ class Maintenance:
             upkeep.forget_dead_workers(session)
             for model in self._catalog.models.values():
                 upkeep.measure(session, model)
+            moderation.forget_old(session, days=self._settings.moderation_days)
         self._settle_sent_pictures()
         with suppress(Unavailable):
             self._store.tidy()

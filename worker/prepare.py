@@ -10,15 +10,20 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
+from fluxfarm import pictures
 from fluxfarm.catalog import Model
 from fluxfarm.errors import FluxfarmError, ObjectMissing, PredictionFailed
+from fluxfarm.moderation import Checked
 from fluxfarm.plans import Plan
 from fluxfarm.settings import Settings
 from fluxfarm.sizes import Size, matching, render_size
 from fluxfarm.status import Stage
 from fluxfarm.storage import ObjectStore
-from worker import outbound
-from worker.fitting import Fitted, Source, fitted, source_of
+from worker import outbound, verdicts
+from worker.checking import Checking
+from worker.fitting import Fitted, Sent, Source, fitted, read, source_of
 from worker.job import Job, StopReason
 from worker.pipelines import RenderOrder
 
@@ -37,10 +42,13 @@ class Ready:
 class Preparer:
     """Prepares one job at a time that needs a picture; others are ready at once."""
 
-    def __init__(self, models: Mapping[str, Model], store: ObjectStore, settings: Settings) -> None:
+    def __init__(
+        self, models: Mapping[str, Model], store: ObjectStore, settings: Settings, checking: Checking | None = None
+    ) -> None:
         self._models = models
         self._store = store
         self._settings = settings
+        self._checking = checking
         self._asked: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[Ready] = queue.SimpleQueue()
         self._under_way = 0
@@ -99,6 +107,9 @@ class Preparer:
         plan, model = job.claimed.plan, self._models[job.claimed.model]
         job.stage(Stage.FETCH)
         sent = {name: self._fetch(job, plan, name) for name in plan.picture_names}
+        job.stage(Stage.CHECK)
+        for name in sorted(sent.keys() - {"mask"}) if self._checking else ():
+            self._refuse_unsafe(job, name, sent)
         source = source_of(model, plan, sent)
         target = _target(plan, source)
         found = fitted(model, plan, sent, source, _rendered(model, target))
@@ -114,6 +125,12 @@ class Preparer:
                     "input_missing", f"{name}: what was sent as data is not in the store."
                 ) from error
         return outbound.fetch(plan.picture_urls[name], settings=self._settings, cancelled=lambda: job.stop is not None)
+
+    def _refuse_unsafe(self, job: Job, name: str, sent: Sent) -> None:
+        pixels = np.asarray(read(name, sent, pictures.open_picture))
+        judged = verdicts.judge(self._checking, job, Checked.INPUT, name, pixels)
+        if judged is not None and judged.blocked:
+            raise PredictionFailed("content_blocked", verdicts.why_input(name, judged.decisive))
 
     def _order(self, job: Job, target: Size, found: Fitted) -> RenderOrder:
         plan = job.claimed.plan

@@ -20,8 +20,9 @@ from fluxfarm.lifecycle import Claimed
 from fluxfarm.outcomes import Progress
 from fluxfarm.previews import Preview, Previews
 from worker import images
+from worker.checking import Check
 from worker.images import PictureMetadata
-from worker.pipelines import Check, Pixels
+from worker.pipelines import Pixels
 
 log = logging.getLogger("fluxfarm")
 

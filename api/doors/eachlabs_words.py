@@ -16,7 +16,7 @@ from fluxfarm.catalog import Model
 from fluxfarm.errors import ObjectMissing
 from fluxfarm.line import Place
 from fluxfarm.lookup import PredictionView
-from fluxfarm.outcomes import StoredOutput
+from fluxfarm.outcomes import Safety, StoredOutput, Withheld
 from fluxfarm.status import TERMINAL, Status
 
 WORDS = {
@@ -27,13 +27,25 @@ WORDS = {
     Status.CANCELLED: "cancelled",
 }
 LONGEST_RETRY_AFTER = 30
+OF_A_FILE = (
+    "url",
+    "width",
+    "height",
+    "rendered_width",
+    "rendered_height",
+    "crop",
+    "content_type",
+    "bytes",
+    "sha256",
+)
 
 
 def prediction(view: PredictionView) -> dict[str, Any]:
     """One prediction, as `GET /v1/prediction/<id>` answers it."""
-    images = [_image(view, output) for output in view.outputs]
-    urls = [image["url"] for image in images]
     result = view.result
+    kept = {output.position: _image(view, output) for output in view.outputs}
+    held_back = {each.position: _withheld(each) for each in (result.withheld if result else ())}
+    urls = [image["url"] for image in kept.values()]
     return {
         "id": str(view.shown_id),
         "model": view.model,
@@ -42,7 +54,7 @@ def prediction(view: PredictionView) -> dict[str, Any]:
         "canceling": view.canceling,
         "input": _input(view),
         "output": output(urls, several=len(view.plan.seeds) > 1),
-        "images": images,
+        "images": [image for _, image in sorted({**kept, **held_back}.items())],
         "safety": safety.told(view.plan),
         "logs": _logs(view),
         "error": result.error_message if result else None,
@@ -111,6 +123,7 @@ def output(urls: list[str], *, several: bool) -> str | list[str] | None:
 def _image(view: PredictionView, output: StoredOutput) -> dict[str, Any]:
     return {
         "url": _url(view, output),
+        "withheld": False,
         "width": output.width,
         "height": output.height,
         "rendered_width": output.render_width,
@@ -121,8 +134,22 @@ def _image(view: PredictionView, output: StoredOutput) -> dict[str, Any]:
         "sha256": output.sha256,
         "seed": output.seed,
         "safety": output.safety,
+        "safety_reason": None,
         "safety_score": output.safety_score,
         "safety_checker": output.safety_checker,
+    }
+
+
+def _withheld(picture: Withheld) -> dict[str, Any]:
+    """Nothing but what was found of it."""
+    return {
+        **dict.fromkeys(OF_A_FILE),
+        "withheld": True,
+        "seed": picture.seed,
+        "safety": Safety.FLAGGED,
+        "safety_reason": picture.reason,
+        "safety_score": picture.score,
+        "safety_checker": picture.checker,
     }
 
 

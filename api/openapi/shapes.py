@@ -15,6 +15,7 @@ Schema = dict[str, Any]
 TEXT: Schema = {"type": "string"}
 TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
 COUNT: Schema = {"type": "integer", "minimum": 0}
+COUNT_OR_NULL: Schema = {**COUNT, "type": ["integer", "null"]}
 SECONDS: Schema = {"type": "number", "minimum": 0}
 MOMENT: Schema = {"type": "string", "format": "date-time", "examples": ["2026-01-31T12:00:00.000Z"]}
 MOMENT_OR_NULL: Schema = {**MOMENT, "type": ["string", "null"]}
@@ -103,21 +104,27 @@ POLICY = {
 
 IMAGE = _object(
     {
-        "url": _said(LINK, "A signed link, or a data URI if `output_encoding` asked for one."),
-        "width": COUNT,
-        "height": COUNT,
-        "rendered_width": _said(COUNT, "What the model drew, before it was enlarged."),
-        "rendered_height": COUNT,
+        "url": _said(
+            {**LINK, "type": ["string", "null"]},
+            "A signed link, or a data URI if `output_encoding` asked for one. Null, as is what describes the file,"
+            " where the picture is withheld.",
+        ),
+        "withheld": _said({"type": "boolean"}, "It was drawn and is not handed out."),
+        "width": COUNT_OR_NULL,
+        "height": COUNT_OR_NULL,
+        "rendered_width": _said(COUNT_OR_NULL, "What the model drew, before it was enlarged."),
+        "rendered_height": COUNT_OR_NULL,
         "crop": _said(CROP, "The part of the input picture that was kept, in its pixels; null if all of it."),
-        "content_type": {"enum": ["image/webp", "image/jpeg", "image/png"]},
-        "bytes": _said(COUNT, "Size of the file."),
-        "sha256": {**TEXT, "pattern": "^[0-9a-f]{64}$"},
+        "content_type": {"enum": ["image/webp", "image/jpeg", "image/png", None]},
+        "bytes": _said(COUNT_OR_NULL, "Size of the file."),
+        "sha256": {**TEXT_OR_NULL, "pattern": "^[0-9a-f]{64}$"},
         "seed": _said(COUNT, "The seed that was used."),
         "safety": _said(
             SAFETY,
             "`flagged` is withheld; `unchecked` where no checker is configured; `skipped` where its owner may and did"
             " ask for that.",
         ),
+        "safety_reason": _said(TEXT_OR_NULL, "Of a withheld picture: the checker's label, or that the checker failed."),
         "safety_score": _said({"type": ["number", "null"]}, "What the checker gave; null if none looked at it."),
         "safety_checker": _said(TEXT_OR_NULL, "Which checker, and a hash of its weights."),
     }

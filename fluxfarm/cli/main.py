@@ -13,6 +13,7 @@ from fluxfarm.cli.join import join_token
 from fluxfarm.cli.keys import keys
 from fluxfarm.cli.migrate import migrate
 from fluxfarm.cli.models import models
+from fluxfarm.cli.moderation import moderation
 from fluxfarm.cli.predict import predict
 from fluxfarm.cli.secrets import secrets
 from fluxfarm.cli.settings import settings
@@ -55,6 +56,7 @@ for command in (
     tenants,
     keys,
     audit,
+    moderation,
     models,
     status,
     doctor,

@@ -44,7 +44,7 @@ def data_uri(path: Path) -> str:
 def save_pictures(images: list[dict[str, Any]], output: Path) -> list[Path]:
     """Save a finished prediction's pictures; several as NAME-1, NAME-2 and so on, each whole or not at all.
 
-    Without a suffix, `output` gets that of the pictures' format.
+    Without a suffix, `output` gets that of the pictures' format. What is withheld leaves its number out.
 
     Raises:
         PictureGone: one of them is not in the store any more.
@@ -53,6 +53,8 @@ def save_pictures(images: list[dict[str, Any]], output: Path) -> list[Path]:
     """
     paths = []
     for number, image in enumerate(images, 1):
+        if image["url"] is None:
+            continue
         path = output if output.suffix else output.with_name(output.name + SUFFIXES[image["content_type"]])
         if len(images) > 1:
             path = path.with_stem(f"{path.stem}-{number}")

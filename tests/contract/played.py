@@ -12,7 +12,7 @@ from fluxfarm.catalog import load_catalog
 from fluxfarm.database import Database
 from fluxfarm.lifecycle import Claimed
 from fluxfarm.moves import Moved, Word
-from fluxfarm.outcomes import Progress, Safety, StoredOutput
+from fluxfarm.outcomes import Progress, Safety, StoredOutput, Withheld
 from fluxfarm.settings import Settings
 from fluxfarm.status import Stage
 from fluxfarm.storage import object_key, open_store
@@ -55,11 +55,16 @@ class PlayedWorker:
         with self._database.session_scope() as session:
             lifecycle.hand_back(session, held)
 
-    def succeed(self, held: Claimed, *pictures: bytes) -> list[str]:
-        """Store the pictures and complete; returns their object keys."""
-        outputs = [self._stored(held, place, data) for place, data in enumerate(pictures)]
+    def succeed(self, held: Claimed, *pictures: bytes | None) -> list[str]:
+        """Store the pictures and complete; None is one that is withheld. Returns their object keys."""
+        outputs = [self._stored(held, place, data) for place, data in enumerate(pictures) if data is not None]
+        withheld = [
+            Withheld(place, held.plan.seeds[place], "eye@1", "nsfw", 0.97)
+            for place, data in enumerate(pictures)
+            if data is None
+        ]
         with self._database.session_scope() as session:
-            lifecycle.complete(session, held, outputs, device_microseconds=1000)
+            lifecycle.complete(session, held, outputs, device_microseconds=1000, withheld=withheld)
         return [output.object_key for output in outputs]
 
     def _stored(self, held: Claimed, place: int, data: bytes) -> StoredOutput:

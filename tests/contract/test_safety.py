@@ -12,6 +12,7 @@ from fluxfarm.safety_policy import SCOPE
 from fluxfarm.settings import Settings
 from tests.api import Api, Client, serving
 from tests.contract.conftest import NewClient
+from tests.contract.played import PlayedWorker, picture
 from tests.contract.test_dry_run import dry
 
 MAY = ("predict", "read", SCOPE)
@@ -32,7 +33,9 @@ def test_a_stricter_tenant_or_key_beats_the_scope(new_client: NewClient, databas
     with database.session_scope() as session:
         tenants.change(session, "studio", {"safety": "enforced"}, by="test")
     for client, who in ((of_key, "key"), (of_tenant, "tenant")):
-        refusal = client.try_create("unserved", disable_safety_checker=True).json()
+        answer = client.try_create("unserved", disable_safety_checker=True)
+        assert answer.status_code == 403
+        refusal = answer.json()
         assert refusal["code"] == "safety_checker_required"
         assert f"by the {who}'s policy" in refusal["error"]
         assert client.look(client.create("unserved"))["safety"]["set_by"] == who
@@ -59,3 +62,23 @@ def test_an_operator_may_pass_over_such_wishes(lenient: Api, new_client: NewClie
         assert found["safety"]["checked"] is True
         assert found["notices"][-1].startswith("disable_safety_checker has no effect here")
         assert dry(client, disable_safety_checker=True)["notices"][-1] == found["notices"][-1]
+
+
+def test_a_withheld_picture_is_told_of_in_its_place(client: Client, database: Database, farm: Settings) -> None:
+    played = PlayedWorker(database, farm)
+    prediction = client.create("unserved", num_outputs=3, seed=5)
+    played.succeed(played.claim(), picture(), None, picture())
+    found = client.look(prediction)
+    assert found["status"] == "success"
+    assert [image["withheld"] for image in found["images"]] == [False, True, False]
+    assert [image["seed"] for image in found["images"]] == [5, 6, 7]
+    assert found["output"] == [found["images"][place]["url"] for place in (0, 2)]
+    withheld = found["images"][1]
+    told = {name: withheld.pop(name) for name in [*withheld] if name.startswith("safety")}
+    assert told == {
+        "safety": "flagged",
+        "safety_reason": "nsfw",
+        "safety_score": 0.97,
+        "safety_checker": "eye@1",
+    }
+    assert {name for name, value in withheld.items() if value is not None} == {"withheld", "seed"}

@@ -19,8 +19,9 @@ from fluxfarm.queue import redis_client
 from fluxfarm.settings import Settings
 from fluxfarm.status import Stage
 from tests.processes import wait_until
+from worker.checking import Check, Finding, Judged
 from worker.job import Job, StageLimits
-from worker.pipelines import Check, Pixels, Verdict
+from worker.pipelines import Pixels
 from worker.previewer import LONGEST_SIDE, Previewer
 from worker.watchdog import Watchdog
 
@@ -60,11 +61,12 @@ class BlocksDark:
         self.error = error
         self.asked: list[Pixels] = []
 
-    def check(self, pixels: Pixels) -> Verdict:
+    def check(self, pixels: Pixels) -> Judged:
         self.asked.append(pixels)
         if self.error is not None:
             raise self.error
-        return Verdict("nsfw", 1.0, blocked=bool(pixels.mean() < 100))
+        blocked = bool(pixels.mean() < 100)
+        return Judged((Finding("eye@1", "nsfw", 1.0, 0.5, blocked),), blocked)
 
 
 NewJob = Callable[..., Job]

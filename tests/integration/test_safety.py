@@ -13,7 +13,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, ViTConfig, ViTForImageClassification
 
 from fluxfarm.errors import WorkerFault
-from worker.pipelines import Pixels, load_safety_checker
+from worker.pipelines import Checker, Pixels, load_safety_checkers
 
 PROCESSOR = {
     "image_processor_type": "ViTImageProcessor",
@@ -24,6 +24,11 @@ PROCESSOR = {
     "image_mean": [0.5, 0.5, 0.5],
     "image_std": [0.5, 0.5, 0.5],
 }
+
+
+def load(location: str, *, labels: tuple[str, ...] = ("nsfw",), threshold: float = 0.85) -> Checker:
+    (checker,) = load_safety_checkers([location], labels=labels, threshold=threshold)
+    return checker
 
 
 def picture(colour: str) -> Pixels:
@@ -63,7 +68,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_blocks_what_the_classifier_finds(classifier: Path) -> None:
-    checker = load_safety_checker(str(classifier), labels=("nsfw",), threshold=0.85)
+    checker = load(str(classifier), labels=("nsfw",), threshold=0.85)
     red, blue = checker.check(picture("red")), checker.check(picture("blue"))
     assert (red.label, red.blocked, blue.label, blue.blocked) == ("nsfw", True, "nsfw", False)
     assert blue.score < 0.15
@@ -71,42 +76,52 @@ def test_it_blocks_what_the_classifier_finds(classifier: Path) -> None:
 
 
 def test_the_labels_and_the_threshold_decide(classifier: Path) -> None:
-    other_way = load_safety_checker(str(classifier), labels=("Normal",), threshold=0.85)
+    other_way = load(str(classifier), labels=("Normal",), threshold=0.85)
     assert other_way.check(picture("blue")).blocked
     assert not other_way.check(picture("red")).blocked
-    never = load_safety_checker(str(classifier), labels=("nsfw",), threshold=1.1)
+    never = load(str(classifier), labels=("nsfw",), threshold=1.1)
     assert not never.check(picture("red")).blocked
-    always = load_safety_checker(str(classifier), labels=("nsfw", "normal"), threshold=0.5)
+    always = load(str(classifier), labels=("nsfw", "normal"), threshold=0.5)
     assert always.check(picture("blue")) == always.check(picture("blue"))
     assert always.check(picture("blue")).blocked
     assert always.check(picture("blue")).label == "normal"
 
 
 def test_a_label_that_the_classifier_lacks_is_refused(classifier: Path) -> None:
-    with pytest.raises(WorkerFault, match="has no label 'gore'; it has normal, nsfw"):
-        load_safety_checker(str(classifier), labels=("nsfw", "gore"), threshold=0.85)
+    with pytest.raises(WorkerFault, match="has no label 'gore'; known are normal, nsfw"):
+        load(str(classifier), labels=("nsfw", "gore"), threshold=0.85)
 
 
 def test_no_labels_are_refused(classifier: Path) -> None:
     with pytest.raises(WorkerFault, match="no label"):
-        load_safety_checker(str(classifier), labels=(), threshold=0.85)
+        load(str(classifier), labels=(), threshold=0.85)
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((4, 4), np.float64), np.zeros((4, 4, 7), np.uint8)])
 def test_what_cannot_be_checked_does_not_pass(classifier: Path, pixels: Any) -> None:
-    checker = load_safety_checker(str(classifier), labels=("nsfw",), threshold=0.85)
-    with pytest.raises(WorkerFault, match="safety checker failed"):
+    checker = load(str(classifier), labels=("nsfw",), threshold=0.85)
+    with pytest.raises(WorkerFault, match="A safety checker failed"):
         checker.check(pixels)
 
 
-def test_a_score_that_is_not_a_number_does_not_pass(classifier: Path, tmp_path: Path) -> None:
+def test_one_that_answers_with_no_number_is_not_taken_into_service(classifier: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(classifier, tmp_path / "copy")
     model: Any = ViTForImageClassification.from_pretrained(copy)
     torch.nn.init.constant_(model.classifier.bias, float("nan"))
     model.save_pretrained(copy)
-    checker = load_safety_checker(str(copy), labels=("nsfw",), threshold=0.85)
     with pytest.raises(WorkerFault, match="not a number"):
-        checker.check(picture("blue"))
+        load(str(copy))
+
+
+def test_a_checker_is_called_by_its_place_and_its_weights(classifier: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(classifier, tmp_path / "copy"))
+    here, there = load(str(classifier)).name, load(str(copy)).name
+    assert here.partition("@")[0] == classifier.name
+    assert here.partition("@")[2] == there.partition("@")[2]
+    model: Any = ViTForImageClassification.from_pretrained(copy)
+    torch.nn.init.constant_(model.classifier.bias, 0)
+    model.save_pretrained(copy)
+    assert load(str(copy)).name != there
 
 
 @pytest.mark.parametrize(
@@ -124,5 +139,5 @@ def test_a_wrong_classifier_is_one_sentence(classifier: Path, tmp_path: Path, ha
     copy = shutil.copytree(classifier, tmp_path / "copy")
     harm(copy)
     with pytest.raises(WorkerFault, match=r"^The safety checker cannot be loaded") as failure:
-        load_safety_checker(str(copy), labels=("nsfw",), threshold=0.85)
+        load(str(copy), labels=("nsfw",), threshold=0.85)
     assert "\n" not in str(failure.value)

@@ -5,7 +5,7 @@ Nothing here imports torch, so that the rest of the worker starts fast and is te
 
 import importlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -72,15 +72,12 @@ class Rendered:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Which of the blocking labels fits a picture best, how well, and whether that blocks it."""
+    """Which of the blocking labels fits a picture best, how well, from where that counts, and whether it blocks it."""
 
     label: str
     score: float
+    threshold: float
     blocked: bool
-
-
-Check = Callable[[Pixels], Verdict]
-"""Judges a picture by all checkers that it must pass; several threads may ask at once."""
 
 
 class Watch(Protocol):
@@ -129,6 +126,9 @@ class Pipeline(Protocol):
 class Checker(Protocol):
     """A loaded safety checker; it runs on the CPU, and several threads may ask it."""
 
+    name: str
+    """Where it was loaded from, and a hash of its weights."""
+
     def check(self, pixels: Pixels) -> Verdict:
         """Judge one picture; raises `WorkerFault` if it cannot."""
 
@@ -144,15 +144,17 @@ def load(model: Model, options: DeviceOptions) -> Pipeline:
     return loaded
 
 
-def load_safety_checker(location: str, *, labels: tuple[str, ...], threshold: float) -> Checker:
-    """Load a transformers image classifier from a directory or the hub; it runs on the CPU.
+def load_safety_checkers(locations: Sequence[str], *, labels: tuple[str, ...], threshold: float) -> list[Checker]:
+    """Load checkers from directories or the hub, of the kinds that `worker.pipelines.safety` knows.
+
+    `labels` and `threshold` are for classifiers; from this score on, a label blocks a picture.
 
     Raises:
-        WorkerFault: it is missing or wrong, or does not know one of the labels.
+        WorkerFault: one is missing or wrong or does not work, or none knows one of the labels.
 
     """
-    checker: Checker = _import("worker.pipelines.safety").load(location, labels=labels, threshold=threshold)
-    return checker
+    loaded: list[Checker] = _import("worker.pipelines.safety").load(locations, labels=labels, threshold=threshold)
+    return loaded
 
 
 def _import(name: str) -> Any:

@@ -26,5 +26,14 @@ def device_faults() -> Iterator[None]:
         raise WorkerFault(f"The device failed: {first_line(error)}") from error
 
 
+@contextmanager
+def checker_faults() -> Iterator[None]:
+    """Turn whatever goes wrong in a safety checker into a `WorkerFault`."""
+    try:
+        yield
+    except (RuntimeError, ValueError, TypeError, LookupError, MemoryError) as error:
+        raise WorkerFault(f"A safety checker failed: {first_line(error)}") from error
+
+
 def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]

@@ -1,69 +1,80 @@
-"""The safety checker: a transformers image classifier that says which pictures are held back.
+"""Safety checkers by location: a transformers image classifier here, or diffusers' checker by concepts.
 
-It fails closed: whatever goes wrong is an error, never a pass.
+They fail closed: whatever goes wrong is an error, never a pass.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
 from fluxfarm.errors import WorkerFault
-from worker.pipelines import Pixels, Verdict
-from worker.pipelines.faults import LOADING_ERRORS, first_line
+from worker.pipelines import Checker, Pixels, Verdict, safety_concepts
+from worker.pipelines.checker_files import named, refuse_gaps
+from worker.pipelines.faults import LOADING_ERRORS, checker_faults, first_line
 
 transformers.utils.logging.disable_progress_bar()
 
+GRAY = np.full((64, 64, 3), 128, np.uint8)
 
-def load(location: str, *, labels: tuple[str, ...], threshold: float) -> "SafetyChecker":
+
+def load(locations: Sequence[str], *, labels: tuple[str, ...], threshold: float) -> list[Checker]:
+    """Load all, and have each judge a gray picture."""
+    wanted = {label.casefold() for label in labels}
+    loaded = [_load(location, wanted, threshold) for location in locations]
+    _refuse_unknown(wanted, [checker for checker in loaded if isinstance(checker, Classifier)])
+    for checker in loaded:
+        checker.check(GRAY)
+    return loaded
+
+
+def _load(location: str, labels: set[str], threshold: float) -> Checker:
     try:
+        if safety_concepts.ARCHITECTURE in (AutoConfig.from_pretrained(location).architectures or ()):
+            return safety_concepts.load(location)
         processor = AutoImageProcessor.from_pretrained(location, backend="pil")
         model, report = AutoModelForImageClassification.from_pretrained(
             location, use_safetensors=True, output_loading_info=True
         )
-        if report["missing_keys"]:
-            raise ValueError(f"it lacks {min(report['missing_keys'])}")
+        refuse_gaps(report)
     except LOADING_ERRORS as error:
         raise WorkerFault(f"The safety checker cannot be loaded from {location}: {first_line(error)}") from error
-    return SafetyChecker(model.eval(), processor, _blocking(model.config.id2label, labels), threshold)
+    return Classifier(model.eval(), processor, named(location, model.config), labels, threshold)
 
 
-def _blocking(known: dict[int, str], labels: tuple[str, ...]) -> dict[int, str]:
-    wanted = {label.casefold() for label in labels}
-    unknown = wanted - {label.casefold() for label in known.values()}
-    if unknown or not wanted:
+def _refuse_unknown(labels: set[str], classifiers: Sequence["Classifier"]) -> None:
+    known = {label for classifier in classifiers for label in classifier.known}
+    unknown = labels - {label.casefold() for label in known}
+    idle = any(not classifier.blocking for classifier in classifiers)
+    if classifiers and (unknown or idle):
         # A label that never comes would be a checker that never blocks.
-        raise WorkerFault(
-            f"The safety checker has no label {min(unknown, default='')!r}; it has {', '.join(sorted(known.values()))}."
-        )
-    return {index: label for index, label in known.items() if label.casefold() in wanted}
+        lacking = min(unknown or labels, default="")
+        raise WorkerFault(f"A safety checker has no label {lacking!r}; known are {', '.join(sorted(known))}.")
 
 
-class SafetyChecker:
-    """Runs on the CPU, beside the device's thread."""
+class Classifier:
+    """Runs on the CPU, beside the device's thread. A score is a probability."""
 
-    def __init__(self, model: Any, processor: Any, blocking: dict[int, str], threshold: float) -> None:
-        self._model, self._processor = model, processor
-        self._blocking, self._threshold = blocking, threshold
+    def __init__(self, model: Any, processor: Any, name: str, labels: set[str], threshold: float) -> None:
+        self._model, self._processor, self._threshold = model, processor, threshold
+        self.name = name
+        self.known: frozenset[str] = frozenset(model.config.id2label.values())
+        self.blocking = {at: label for at, label in model.config.id2label.items() if label.casefold() in labels}
 
     def check(self, pixels: Pixels) -> Verdict:
-        """Judge one picture.
-
-        Raises:
-            WorkerFault: no verdict was reached, so the picture must not be handed out.
-
-        """
-        try:
+        """Judge one picture; raises `WorkerFault` if no verdict was reached."""
+        with checker_faults():
             scores = self._scores(pixels)
-        except (RuntimeError, ValueError, TypeError, KeyError, MemoryError) as error:
-            raise WorkerFault(f"The safety checker failed: {first_line(error)}") from error
-        index = max(self._blocking, key=lambda each: scores[each])
-        if not all(math.isfinite(score) for score in scores):
-            raise WorkerFault("The safety checker answered with something that is not a number.")
-        return Verdict(self._blocking[index], scores[index], scores[index] >= self._threshold)
+            if not all(math.isfinite(score) for score in scores):
+                raise ValueError("it answered with something that is not a number")
+        index = max(self.blocking, key=lambda each: scores[each])
+        score = scores[index]
+        return Verdict(self.blocking[index], score, self._threshold, blocked=score >= self._threshold)
 
     @torch.no_grad()
     def _scores(self, pixels: Pixels) -> list[float]:
