@@ -139,7 +139,7 @@ def _follow(waiter: Waiter, story: Story, previews: PreviewsOf, reader: _Reader)
                         news += story.told(answer) if held else []
                         news += story.of_row(answer) if answer is not None else []
                     news += previews.told(story)
-                again = row = story.unsure
+                again, row = story.unsure, story.unsure or story.behind
             except NotFound:
                 return
             except Unavailable:

@@ -1,14 +1,16 @@
 """A prediction's story as events in the words of the native door.
 
-What was told through Redis is passed on as it was told; what only the row shows is told from the row. Each event has
-its place in the story, so that nothing is told twice, whoever knew it first. Ends are called succeeded and failed, for
+What was told through Redis is passed on as it was told; what only the row shows is told from the row, after a moment in
+which what it sums up may still be told step by step. Each event has its place in the story, so that nothing is told
+twice, whoever knew it first. Ends are called succeeded and failed, for
 a browser's EventSource calls its own errors `error`.
 """
 
 import json
+import time
 from typing import Any
 
-from api.seen import Answer
+from api.seen import NEVER, Answer
 from api.sse import Cursor, Event
 from fluxfarm.moves import ENDS, Place, Word, place
 from fluxfarm.status import Status
@@ -16,6 +18,8 @@ from fluxfarm.told import FIRST, Events, Told
 
 BEGINNING = Place(0, 0)
 SNAPSHOT = "snapshot"
+LATE_SECONDS = 0.5
+"""By how much what is told may be behind the row."""
 
 
 class Story:
@@ -28,9 +32,13 @@ class Story:
         self._last = last
         self._at = last or Cursor(BEGINNING)
         self._deaf = False
+        self._end_was_told = False
+        self._behind_since: float | None = None
         self.over = False
         self.unsure = False
         """Only another look at the row can tell how it goes on."""
+        self.behind = False
+        """The row shows more than was told: in a moment either that is told, or the row has to do."""
 
     @property
     def at(self) -> Cursor:
@@ -43,8 +51,11 @@ class Story:
         self._deaf = first is None
         if first and first[0].place <= max(self._at.place, FIRST):
             return []
-        if self._last is None:
+        if self._last is None and not first:
+            self._behind_since = NEVER
             return self.of_row(answer)
+        if self._last is None:
+            return [self.snapshot(answer)]
         return [self.snapshot(answer)] if first or _cursor(answer).place > self._last.place else []
 
     def told(self, answer: Answer | None) -> list[Event]:
@@ -56,6 +67,7 @@ class Story:
             waits = each.word == Word.QUEUED and left == 1
             if each.word in ENDS or (waits and (answer is None or answer.standing.status is Status.QUEUED)):
                 # The row tells more of it.
+                self._end_was_told = each.word in ENDS
                 self.unsure = answer is None
                 break
             self._at = Cursor(each.place)
@@ -65,6 +77,9 @@ class Story:
     def of_row(self, answer: Answer) -> list[Event]:
         """What only the row shows so far."""
         cursor = _cursor(answer)
+        self.behind = self._may_still_be_told(answer, cursor)
+        if answer.ended and self.behind:
+            return []
         if answer.ended:
             self.over = True
             return [Event(answer.standing.status, str(cursor), answer.body)]
@@ -74,20 +89,34 @@ class Story:
 
     def snapshot(self, answer: Answer) -> Event:
         """All that a read would tell; an end is told as that, after it."""
+        self._behind_since = NEVER
         shown = Cursor(place(Word.QUEUED, answer.standing.attempt)) if answer.ended else _cursor(answer)
         if shown.place >= self._at.place:
             self._at = shown
         return Event(SNAPSHOT, str(self._at), answer.body)
 
+    def _may_still_be_told(self, answer: Answer, cursor: Cursor) -> bool:
+        """Whether the steps and the end that the row shows have only just come about."""
+        waits = answer.standing.status is Status.QUEUED
+        if self._deaf or self._end_was_told or waits or cursor.place <= self._at.place:
+            self._behind_since = None
+            return False
+        if self._behind_since is None:
+            self._behind_since = time.monotonic()
+        return time.monotonic() - self._behind_since < LATE_SECONDS
+
     def _typed(self, answer: Answer, cursor: Cursor) -> list[Event]:
-        before, self._at = self._at.place, cursor
+        before = self._at.place
         if answer.standing.status is Status.QUEUED:
+            self._at = cursor
             return [Event(Word.QUEUED, str(cursor), row_details(answer, Word.QUEUED))]
         started = place(Word.STARTED, cursor.place.attempt)
         found: list[Event] = []
         if started > before:
             found.append(Event(Word.STARTED, str(Cursor(started)), row_details(answer, Word.STARTED)))
-        if cursor.place > started:
+            self._at = Cursor(started)
+        if cursor.place > started and not self.behind:
+            self._at = cursor
             found.append(Event(Word.PROGRESS, str(cursor), row_details(answer, Word.PROGRESS)))
         return found
 
