@@ -8,6 +8,7 @@ from api.doors.eachlabs_words import WORDS
 from api.seen import Answer
 from api.sse import Event
 from fluxfarm import own_ids
+from fluxfarm.announce import MOST_KEPT_OF_KEY
 from fluxfarm.moves import ENDS, Word
 from fluxfarm.status import Status
 from fluxfarm.told import OPENED, Events, Told
@@ -31,13 +32,15 @@ class Feed:
         self._at: str | None = None
         self._known: dict[uuid.UUID, Status] | None = None
         """Those that are active, as the reader was told; None as long as that is its own secret."""
+        self._assumed: set[uuid.UUID] = set()
+        """Those of which it may not have been told yet what is known."""
         self._names: dict[uuid.UUID, uuid.UUID] = {}
         """What their client calls those that it named."""
         self._ended: dict[uuid.UUID, None] = {}
         """Those whose end was told, the latest last."""
 
     def begin(self, last: str | None) -> list[Event]:
-        """Go on, once, after what the reader has; if that is not known any more, from what is active now."""
+        """Go on after what the reader has; if that is not known any more, from what is active now. Once, mostly."""
         if self._begun:
             return []
         followed = self._events.follow_key(self._key_id)
@@ -52,7 +55,12 @@ class Feed:
         """What was told since; None while nothing is heard."""
         if self._at is None:
             self._at = self._events.follow_key(self._key_id)
-        return None if self._at is None else self._events.of_key(self._key_id, self._at)
+        found = None if self._at is None else self._events.of_key(self._key_id, self._at)
+        if found is None or len(found) < MOST_KEPT_OF_KEY:
+            return found
+        # Of a reader that is so far behind, what came before these may be gone.
+        self._begun = False
+        return []
 
     def passed_on(self, told: Told) -> list[Event]:
         prediction = None if told.word == OPENED else uuid.UUID(told.prediction)
@@ -65,7 +73,7 @@ class Feed:
         """What the rows show that was not told."""
         active = self._active()
         if self._known is None:
-            self._known = dict(active)
+            self._known, self._assumed = dict(active), set(active)
         known = self._known
         moved = [each for each in {**known, **active} if known.get(each) != active.get(each)]
         return [event for each in moved for event in self._looked(each, self._at or NOWHERE)]
@@ -77,7 +85,7 @@ class Feed:
     def _passed_on(self, prediction: uuid.UUID, told: Told) -> list[Event]:
         if told.word in ENDS:
             return self._looked(prediction, told.at)
-        known = None if self._known is None else self._known.get(prediction)
+        known = None if self._known is None or prediction in self._assumed else self._known.get(prediction)
         if told.word == Word.STARTED and known is Status.PROCESSING:
             return []
         if told.word == Word.QUEUED:
@@ -123,6 +131,7 @@ class Feed:
         return str(self._names[prediction])
 
     def _note(self, prediction: uuid.UUID, status: Status | None) -> None:
+        self._assumed.discard(prediction)
         if self._known is None:
             return
         if status is None:
