@@ -35,8 +35,8 @@ class Wish:
 @dataclass(frozen=True, slots=True)
 class Looked:
     answer: Answer
-    held: bool
-    """Whether the call could be held for as long as it wished."""
+    waited: bool
+    """It was held, or would have been: its caller waits by such calls, and may come back at once."""
 
 
 def wish(request: Request) -> Wish:
@@ -90,7 +90,7 @@ def look(prediction: uuid.UUID, tenant: uuid.UUID, party: str, wished: Wish, ren
     interest = what_the_row_shows if wished.any_change else only_the_end
     waiter = Waiter.of_prediction(prediction, tenant, interest)
     if not wished.seconds:
-        return Looked(look_again(waiter, render), held=True)
+        return Looked(look_again(waiter, render), waited=False)
     now = time.monotonic()
     until = now + wished.seconds
     if wished.any_change:
@@ -105,7 +105,7 @@ def look(prediction: uuid.UUID, tenant: uuid.UUID, party: str, wished: Wish, ren
             answer = look_again(waiter, render, turn)
             if not woken:
                 break
-    return Looked(answer, held)
+    return Looked(answer, waited=True)
 
 
 def look_again(waiter: Waiter, render: Render, turn: AbstractContextManager[object] = AT_ONCE) -> Answer:

@@ -65,9 +65,25 @@ END_OVERDUE = _end_many(
     " AND p.created_at < statement_timestamp() - :seconds * interval '1 s'",
     "0::bigint",
 )
-END_WITHDRAWN = _end_many(
-    "SELECT p.id FROM predictions p WHERE p.status = 'queued' AND p.model <> ALL(:models)", "0::bigint"
-)
+# The models that wait, each by one probe of the queue's index. What is held is ended once it is free.
+WITHDRAWN = """
+SELECT p.id FROM predictions p WHERE p.status = 'queued' AND p.id = ANY(ARRAY(
+    WITH RECURSIVE waiting AS (
+        (SELECT model FROM predictions WHERE status = 'queued' AND NOT held ORDER BY model LIMIT 1)
+        UNION ALL
+        SELECT (
+            SELECT q.model FROM predictions q WHERE q.status = 'queued' AND NOT q.held AND q.model > w.model
+            ORDER BY q.model LIMIT 1
+        ) FROM waiting w WHERE w.model IS NOT NULL
+    )
+    SELECT found.id FROM waiting, LATERAL (
+        SELECT q.id FROM predictions q
+        WHERE q.status = 'queued' AND NOT q.held AND q.model = waiting.model LIMIT :batch
+    ) AS found
+    WHERE waiting.model <> ALL(:models) LIMIT :batch
+))
+"""
+END_WITHDRAWN = _end_many(WITHDRAWN, "0::bigint")
 END_PAST_DEADLINE = _end_many(
     "SELECT p.id FROM predictions p WHERE p.status = 'queued' AND p.cancel_at <= statement_timestamp()", "0::bigint"
 )

@@ -19,21 +19,27 @@ from fluxfarm.lookup import PredictionView
 
 door = Blueprint("eachlabs", __name__)
 
+SOON = "1"
+"""Seconds."""
+
+Seconds = Callable[[Caller], int | None]
+"""How long a caller wishes to wait for what it creates; None for a plain create."""
+
 
 @door.post("/v1/prediction")
 @door.post("/v1/prediction/")
 def create() -> Response:
-    return _create(lambda: None, polls.preferred_seconds(request))
+    return _create(lambda: None, _preferred)
 
 
 @door.put("/v1/prediction/<prediction>")
 def create_by_own_id(prediction: str) -> Response:
-    return _create(lambda: body.own_id(prediction), polls.preferred_seconds(request))
+    return _create(lambda: body.own_id(prediction), _preferred)
 
 
 @door.post("/v1/prediction/run")
 def run() -> Response:
-    return _create(lambda: None, polls.wait_seconds(request, unsaid=polls.LONGEST_WAIT_SECONDS))
+    return _create(lambda: None, _to_run)
 
 
 @door.get("/v1/prediction/<prediction>")
@@ -100,16 +106,24 @@ def model() -> Response:
     return jsonify(words.model(services().catalog.model(slug)))
 
 
-def _create(own_id: Callable[[], uuid.UUID | None], wait_seconds: int | None) -> Response:
-    """Create, or find what came of it before; then, unless `wait_seconds` is None, wait and answer as a read would."""
+def _preferred(caller: Caller) -> int | None:
+    """A preference that may not be met is left aside."""
+    return polls.preferred_seconds(request) if "read" in caller.scopes else None
+
+
+def _to_run(caller: Caller) -> int:
+    services().authenticator.require(caller, "read")
+    return polls.wait_seconds(request, unsaid=polls.LONGEST_WAIT_SECONDS)
+
+
+def _create(own_id: Callable[[], uuid.UUID | None], seconds: Seconds) -> Response:
+    """Create, or find what came of it before; then, if its caller wishes to wait, wait and answer as a read would."""
     authenticator = services().authenticator
     caller = authenticator.caller(request, scope="predict")
-    if wait_seconds is not None:
-        authenticator.require(caller, "read")
     if (flood := authenticator.flood(caller)) is not None:
-        return _waited(caller, eachlabs_create.again(caller, own_id, flood), wait_seconds)
+        return _waited(caller, eachlabs_create.again(caller, own_id, flood), seconds(caller))
     with authenticator.counted_refusals(caller):
-        dry_run = body.flag(request, "dry_run")
+        dry_run, wait_seconds = body.flag(request, "dry_run"), seconds(caller)
     if dry_run:
         authenticator.count_read(caller)
         checked = eachlabs_create.check(caller, body.json_object(request), own_id())
@@ -129,7 +143,9 @@ def _waited(caller: Caller, created: Created, seconds: int | None) -> Response:
         looked = polls.look(created.id, caller.tenant_id, caller.key_id, Wish(seconds), told)
     except (Unavailable, NotFound):
         # It was created, and its caller must get to know the id.
-        return _created(created, 202)
+        response = _created(created, 202)
+        response.headers["Retry-After"] = SOON
+        return response
     if not looked.answer.ended:
         response = _created(created, 202)
         response.headers["Retry-After"] = _retry_after(looked)
@@ -163,8 +179,7 @@ def _answered(looked: Looked, response: Response | None = None) -> Response:
 
 
 def _retry_after(looked: Looked) -> str:
-    """Soon, if the call was not held for as long as its caller wished."""
-    return str(looked.answer.retry_after if looked.held else 1)
+    return SOON if looked.waited else str(looked.answer.retry_after)
 
 
 def told(view: PredictionView) -> tuple[str, int | None]:

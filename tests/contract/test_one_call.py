@@ -51,3 +51,12 @@ def test_it_takes_both_scopes(new_client: NewClient) -> None:
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
         assert lacking in answer.json()["error"]
     assert blind.post(WAITING).status_code == 200
+
+
+def test_a_preference_of_a_key_that_may_not_read_is_left_aside(new_client: NewClient) -> None:
+    blind = new_client(scopes=("predict",))
+    assert blind.post(WAITING, headers={"Prefer": "wait=60"}).status_code == 200
+
+
+def test_who_asks_is_looked_at_before_what_is_asked(stranger: Client) -> None:
+    assert stranger.post(WAITING, f"{RUN}?wait=soon").status_code == 401

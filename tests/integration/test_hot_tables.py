@@ -3,6 +3,7 @@
 import re
 import uuid
 from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import pytest
@@ -91,6 +92,26 @@ def test_what_is_due_is_found_by_an_index(
     """Else each round of maintenance looked at all that is not due as well."""
     plan = explained(database, caller, statement, batch=100, **parameters)
     assert re.search(rf"{index}\b.*\n\s+Index Cond: \(+(\w+\.)?{condition}", plan), plan
+
+
+def test_what_is_withdrawn_is_found_without_a_walk_through_the_queue(database: Database, caller: Caller) -> None:
+    with database.engine.connect() as connection:
+        for each in MANY:
+            connection.execute(text(each), {"tenant_id": caller.tenant_id, "key_id": caller.key_id})
+        plans = connection.scalars(
+            text(f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {sweeps.WITHDRAWN}"), {"models": ["m"], "batch": 100}
+        ).one()
+    walked = sum(
+        each["Actual Rows"] * each["Actual Loops"] + each.get("Rows Removed by Filter", 0)
+        for each in scans(plans[0]["Plan"])
+    )
+    assert walked <= 2, plans
+
+
+def scans(node: dict[str, Any]) -> list[dict[str, Any]]:
+    """Those of the table itself, in a plan."""
+    own = [node] if node.get("Relation Name") == "predictions" else []
+    return own + [each for below in node.get("Plans", ()) for each in scans(below)]
 
 
 def test_a_claim_goes_by_the_queue(database: Database, caller: Caller) -> None:
