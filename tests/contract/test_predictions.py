@@ -172,7 +172,7 @@ def test_one_that_its_owner_wishes_to_end_while_it_is_rendered(client: Client, p
     assert (answer["status"], answer["canceling"]) == ("processing", True)
     assert client.look(prediction)["canceling"] is True
     played.succeed(held, picture())
-    assert client.ask("POST", f"/v1/prediction/{prediction}/cancel").json()["status"] == "success"
+    assert client.ask("POST", f"/v1/prediction/{prediction}/cancel").json()["status"] == "cancelled"
 
 
 def test_pictures_may_come_as_data_uris(client: Client, worker: None) -> None:
