@@ -25,6 +25,7 @@ OVERRIDES = {"handle_exit", "handle_error"}
 VAGUE = re.compile(r"utils?|helpers?|common|managers?|base|(handle|process)_.*")
 BROAD = {
     "api/waiting.py": 1,
+    "fluxfarm/announce.py": 2,
     "worker/checking.py": 1,
     "worker/drain.py": 1,
     "worker/finisher.py": 1,
