@@ -108,6 +108,11 @@ class Model:
     """Weights of our own to try it out with, by their name."""
 
     @property
+    def finds_control(self) -> bool:
+        """Whether it can find itself what it follows of a control picture."""
+        return self.control is Control.CANNY or self.weights.depth_estimator is not None
+
+    @property
     def drawn_with(self) -> Weights:
         """The weights whose transformer draws; models that have it in common may share it."""
         return self.weights.base or self.weights if self.kind is Kind.REDUX else self.weights

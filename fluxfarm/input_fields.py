@@ -163,7 +163,7 @@ def fields_of(model: Model) -> tuple[Field, ...]:
 
 def _subject(model: Model) -> tuple[Field, ...]:
     if model.kind is Kind.CONTROL:
-        return (_PROMPT, *_control(_MAPS[model.control or Control.CANNY]))
+        return (_PROMPT, *_control(_MAPS[model.control or Control.CANNY], finds=model.finds_control))
     return {
         Kind.TEXT: (_PROMPT, *_NEGATIVE, *_START),
         Kind.FILL: (_PROMPT, *_FILLED),
@@ -172,7 +172,8 @@ def _subject(model: Model) -> tuple[Field, ...]:
     }[model.kind]
 
 
-def _control(drawn: str) -> tuple[Field, ...]:
+def _control(drawn: str, *, finds: bool) -> tuple[Field, ...]:
+    shown = f"Whether to find the {drawn} of `control_image`; false where it shows them already, white on black."
     return (
         Field(
             "control_image",
@@ -184,8 +185,8 @@ def _control(drawn: str) -> tuple[Field, ...]:
         Field(
             "preprocess_image",
             Flag(),
-            f"Whether to find the {drawn} of `control_image`; false where it shows them already, white on black.",
-            default=True,
+            shown if finds else f"Must be false: with these weights `control_image` shows the {drawn}, white on black.",
+            default=finds,
         ),
     )
 

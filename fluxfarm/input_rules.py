@@ -20,6 +20,8 @@ def settle(
         _settle_fill(values, wrong)
         return
     settle_shape(SOURCES[model.kind], sent, values, wrong)
+    if values.get("preprocess_image") and not model.finds_control:
+        wrong["preprocess_image"] = "must be false: what would find that in a picture does not come with these weights"
     if model.kind is Kind.TEXT and sent.get("mask") is not None and sent.get("image") is None:
         wrong.setdefault("mask", "needs image: it says what of it to paint anew")
 
@@ -30,7 +32,10 @@ def rules(model: Model) -> list[dict[str, Any]]:
         extended = {"aspect_ratio": {"enum": [*BY_RATIO]}}
         return [{"not": given(**extended, **{f"expand_{side}": {"minimum": 1}})} for side in SIDES]
     masked = {"if": given(mask={"type": "string"}), "then": given(image={"type": "string"})}
-    return [*size_rules(SOURCES[model.kind]), *([masked] if model.kind is Kind.TEXT else [])]
+    given_map = {"properties": {"preprocess_image": {"const": False}}}
+    own = [masked] if model.kind is Kind.TEXT else []
+    own += [given_map] if model.kind is Kind.CONTROL and not model.finds_control else []
+    return [*size_rules(SOURCES[model.kind]), *own]
 
 
 def _settle_fill(values: Mapping[str, Any], wrong: MutableMapping[str, str]) -> None:

@@ -138,3 +138,14 @@ def test_a_plan_comes_back_from_what_is_stored() -> None:
     )
     assert Plan.from_json(plan.to_json()) == plan
     assert plan.picture_names == ("image", "mask")
+
+
+def test_what_nothing_can_find_must_be_given() -> None:
+    known = stand_ins(Settings())
+    small = load_catalog(Settings(weights=tuple(known.items()))).models["flux-depth-dev"]
+    assert parse(small, needed(small)).preprocess_image is False
+    assert "must be false" in refused(small, preprocess_image=True)["preprocess_image"]
+    validator = Draft202012Validator(schema(small))
+    assert not validator.is_valid({**needed(small), "preprocess_image": True})
+    assert validator.is_valid(needed(small))
+    assert parse(MODELS["flux-depth-dev"], needed(MODELS["flux-depth-dev"])).preprocess_image is True
