@@ -64,6 +64,11 @@ class Weights:
         return f"{self.location}@{self.revision}{over}"
 
     @property
+    def licences(self) -> frozenset[str]:
+        """Those that hold for them, with those of what they lie over."""
+        return frozenset({self.licence}) | (self.base.licences if self.base else frozenset())
+
+    @property
     def source(self) -> str:
         """What to load: a hub id, or a directory's path on this machine."""
         return self._there(self.location)
@@ -120,7 +125,7 @@ class Model:
     @property
     def safety(self) -> Policy | None:
         """The mildest policy that its weights allow; None if they say nothing."""
-        by_licence = Policy.ENFORCED if self.weights.licence == FLUX_DEV else None
+        by_licence = Policy.ENFORCED if FLUX_DEV in self.weights.licences else None
         return self.weights.safety or by_licence
 
     @property

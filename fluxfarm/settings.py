@@ -16,6 +16,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from fluxfarm.errors import SettingsError
+from fluxfarm.licences import bfl_license
 from fluxfarm.safety_policy import Policy
 
 PREFIX = "FLUXFARM_"
@@ -159,6 +160,12 @@ class Settings:
     compile: bool = setting(flag, "compile the transformer's repeated blocks before taking work", default=False)
     enlarge_stand_ins: bool = setting(
         flag, "enlarge what stand-in weights draw to the size that was asked for", default=True
+    )
+    bfl_license: str | None = setting(
+        bfl_license,
+        "on what terms weights under the FLUX.1 [dev] licence run here: non-commercial, or commercial:<reference>; "
+        "unset: they do not start, and the worker says why",
+        default=None,
     )
     safety_policy: str = setting(
         one_of(*Policy),

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 
-from fluxfarm import checkers
+from fluxfarm import checkers, starting
 from fluxfarm.announce import CANCELS, Announcer, Doorbell
 from fluxfarm.catalog import Model, load_catalog
 from fluxfarm.database import Database
@@ -49,12 +49,15 @@ def main() -> None:
         catalog = load_catalog(settings)
         serve([catalog.model(slug) for slug in dict.fromkeys(arguments.model)], settings)
     except FluxfarmError as error:
-        log.critical("the worker cannot start", extra={"fields": {"code": error.code, "reason": error.message}})
+        for line in error.message.splitlines():
+            log.critical("the worker cannot start", extra={"fields": {"code": error.code, "reason": line}})
         sys.exit(1)
 
 
 def serve(models: Sequence[Model], settings: Settings) -> None:
     """Load, warm, report, and work until told to stop."""
+    for model in models:
+        starting.require(model, settings)
     identities = [_new_identity(model) for model in models]
     url, announcer = settings.require_database_url(), Announcer(redis_client(settings))
     database = Database(url, pool_size=3, application="fluxfarm worker", tell=announcer.tell)

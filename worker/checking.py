@@ -50,12 +50,16 @@ class Judged:
 
     @property
     def decisive(self) -> Finding:
-        """The finding to tell: of a blocked picture, the first that blocks it."""
-        return next((each for each in self.findings if each.blocked), self.findings[0])
+        """The finding to tell: the first that blocks the picture, or else the one that came nearest to it."""
+        return next((each for each in self.findings if each.blocked), max(self.findings, key=_nearness))
 
     def decisions(self, stage: Checked, what: str) -> list[Decision]:
         """As the moderation log keeps them."""
         return [each.decision(stage, what, withheld=self.blocked) for each in self.findings]
+
+
+def _nearness(finding: Finding) -> float:
+    return (finding.score or 0.0) - (finding.threshold or 0.0)
 
 
 Check = Callable[[Pixels], Judged]

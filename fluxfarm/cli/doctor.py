@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import click
 from sqlalchemy.orm import Session
 
-from fluxfarm import lookup, schema
+from fluxfarm import checkers, lookup, schema, starting
 from fluxfarm.catalog import load_catalog
 from fluxfarm.cli.context import farm_settings
 from fluxfarm.database import Database
@@ -42,6 +42,7 @@ def doctor() -> None:
 
 def examine(settings: Settings) -> Iterator[Finding]:
     yield from _guarded("catalogue", lambda: _catalogue(settings), "correct FLUXFARM_CATALOG or FLUXFARM_WEIGHTS")
+    yield from _guarded("licences and checkers", lambda: _startable(settings), "say it by the settings it names")
     yield _packages()
     yield from _guarded("database", lambda: _database(settings), "start it, or set FLUXFARM_DATABASE_URL")
     yield from _guarded("redis", lambda: _redis(settings), "start it, or set FLUXFARM_REDIS_URL")
@@ -58,6 +59,14 @@ def _guarded(what: str, look: Callable[[], list[Finding]], remedy: str) -> list[
 def _catalogue(settings: Settings) -> list[Finding]:
     served = load_catalog(settings).models.values()
     return [Finding("catalogue", ", ".join(f"{each.slug} from {each.weights.location}" for each in served))]
+
+
+def _startable(settings: Settings) -> list[Finding]:
+    models = load_catalog(settings).models
+    for model in models.values():
+        starting.require(model, settings)
+    checked = [slug for slug, model in models.items() if checkers.locations(model, settings)]
+    return [Finding("licences and checkers", f"checked: {', '.join(checked) or 'none'}")]
 
 
 def _packages() -> Finding:

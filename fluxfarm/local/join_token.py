@@ -17,6 +17,7 @@ CARRIED = (
     "models",
     "weights",
     "enlarge_stand_ins",
+    "bfl_license",
     "safety_policy",
     "safety_checker",
     "safety_combine",

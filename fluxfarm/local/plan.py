@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from fluxfarm import starting
 from fluxfarm.catalog import Catalog, load_catalog, stand_ins
 from fluxfarm.local.address import Address
 from fluxfarm.local.devices import Assignment, assign
@@ -36,7 +37,8 @@ def make_plan(environment: Mapping[str, str], settings: Settings, address: Addre
     """Fill in what was not given: stand-in weights, and the address that links start with.
 
     Raises:
-        SettingsError: the settings name models or weights that are not there, or give an address that cannot be one.
+        SettingsError: the settings name models or weights that are not there or may not be started, or give an address
+            that cannot be one.
 
     """
     if settings.database_url is not None:
@@ -48,6 +50,8 @@ def make_plan(environment: Mapping[str, str], settings: Settings, address: Addre
     weights = settings.weights or tuple((slug, known[slug]) for slug in wanted if slug in known)
     settings = replace(settings, models=wanted, weights=weights, public_url=settings.public_url or address.url)
     catalog = load_catalog(settings)
+    for model in catalog.models.values():
+        starting.require(model, settings)
     told = {
         **environment,
         **quirks(catalog, environment),

@@ -176,7 +176,7 @@ def test_torch_is_in_the_workers_image_alone(dockerfile: Path) -> None:
 
 def test_what_images_need_reaches_the_builder_and_secrets_do_not() -> None:
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    assert kept >= {"pyproject.toml", "constraints.txt", "README.md", "LICENSE"}
+    assert kept >= {"pyproject.toml", "constraints.txt", "README.md", "LICENSE", "NOTICE"}
     assert kept >= {"api", "fluxfarm", "migrations", "worker"}
     assert not any(name.startswith(".") for name in kept)
 
