@@ -46,7 +46,8 @@ def make_plan(environment: Mapping[str, str], settings: Settings, address: Addre
     if settings.redis_url is not None:
         settings.require_redis_url()
     known = stand_ins(settings)
-    wanted = settings.models or tuple(known)
+    # Whoever names weights for some wants those, not the rest from the hub.
+    wanted = settings.models or tuple(dict(settings.weights)) or tuple(known)
     weights = settings.weights or tuple((slug, known[slug]) for slug in wanted if slug in known)
     settings = replace(settings, models=wanted, weights=weights, public_url=settings.public_url or address.url)
     catalog = load_catalog(settings)
