@@ -5,7 +5,7 @@ from flask.wrappers import Response
 
 from api import errors, limits, origins, stopping, tracing
 from api.docs import docs
-from api.doors import eachlabs, eachlabs_events
+from api.doors import DOORS, MANNERS
 from api.files import files
 from api.front import front
 from api.health import health
@@ -18,7 +18,7 @@ def create_app(settings: Settings) -> Flask:
     """The API that clients call."""
     app = application(settings)
     origins.register(app, settings.allowed_origins)
-    for blueprint in (eachlabs.door, eachlabs_events.events, files, health, docs, front):
+    for blueprint in (*DOORS, files, health, docs, front):
         app.register_blueprint(blueprint)
     return app
 
@@ -35,7 +35,7 @@ def application(settings: Settings) -> Flask:
     app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
     app.before_request(lambda: tracing.name_request(request))
     app.after_request(_add_headers)
-    errors.register(app)
+    errors.register(app, MANNERS)
     return app
 
 

@@ -41,6 +41,7 @@ ERRORS = {
     "headers_too_large": (431, "The request's headers are too many or too long."),
     "internal_error": (500, "Something broke on our side; tell the operator the `X-Request-Id`."),
     "not_implemented": (501, "The request uses a part of HTTP that is not spoken here."),
+    "still_running": (504, "The call was held for as long as it may be; the prediction goes on, and can be polled."),
     "unavailable": (503, "A part that the service needs is away; try again after `Retry-After`."),
 }
 """Code of an error answer: its HTTP number, and what it means."""
@@ -64,3 +65,30 @@ FAILURES = {
 
 CANCELLATIONS = {"cancel_after": "It had not ended by the time that `Cancel-After` set at its create."}
 """`error_code` of a prediction with status `cancelled` that nobody cancelled by a call: what it means."""
+
+CANCELLED = "cancelled"
+"""What a held call is told where somebody cancelled its prediction."""
+
+FAILURE_NUMBERS = {
+    "cancel_after": 409,
+    CANCELLED: 409,
+    "content_blocked": 422,
+    "input_forbidden": 422,
+    "input_missing": 422,
+    "input_not_a_picture": 422,
+    "input_too_large": 422,
+    "input_unreachable": 422,
+    "model_withdrawn": 503,
+    "queue_timeout": 503,
+    "unsupported_size": 422,
+    "worker_lost": 500,
+}
+"""HTTP number of a held call whose prediction ended so, on doors that answer such a call with pictures or an error."""
+
+
+def number_and_meaning(code: str) -> tuple[int, str]:
+    """Of an error answer's code, whether it refuses the call or tells how the prediction ended."""
+    if code in ERRORS:
+        return ERRORS[code]
+    meanings = {**FAILURES, **CANCELLATIONS, CANCELLED: "The prediction was cancelled."}
+    return FAILURE_NUMBERS.get(code, 500), meanings[code]

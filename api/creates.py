@@ -45,6 +45,14 @@ class Creates:
             raise verdict
         return verdict
 
+    def admit_together(self, requests: Sequence[Request]) -> list[LimitState | Replayed]:
+        """Admit all of these, of one caller and model, or none; raises as `admission.admit` does."""
+        with self._database.session_scope() as session:
+            decided = [admission.admit(session, request, self._rules) for request in requests]
+        if new := sum(isinstance(each, LimitState) for each in decided):
+            self._tokens.put(requests[0].model.slug, copies=new)
+        return decided
+
     def _ask(self, request: Request) -> LimitState | Replayed | Exception:
         verdict = self._together.ask(request.caller.key_id, request)
         if verdict is not None:

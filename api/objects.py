@@ -43,7 +43,11 @@ class Objects:
         self._run(lambda: self._store.delete([*keys, *(self._store.keys(prefix) if prefix else ())]))
 
     def data_uri(self, key: str, media_type: str) -> str:
-        """A whole object as a data URI.
+        """A whole object as a data URI; raises as `base64` does."""
+        return f"data:{media_type};base64,{self.base64(key)}"
+
+    def base64(self, key: str) -> str:
+        """A whole object in base64.
 
         Raises:
             ObjectMissing: it is gone.
@@ -51,12 +55,12 @@ class Objects:
 
         """
         if not self._whole.acquire(timeout=PATIENCE_SECONDS):
-            raise Busy("Too many pictures are being read to be told as data URIs; try again.")
+            raise Busy("Too many pictures are being read to be told as data; try again.")
         try:
             data = self._run(lambda: b"".join(self._store.read(key)))
         finally:
             self._whole.release()
-        return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
+        return base64.b64encode(data).decode()
 
     def chunks(self, key: str, start: int, end: int | None) -> Iterator[bytes]:
         """A part of an object, piece by piece; raises `ObjectMissing` at once."""

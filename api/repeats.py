@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from flask import Request
@@ -39,6 +40,14 @@ def repeatable(request: Request, caller: Caller, sent: dict[str, Any], own_id: u
         message = "must be 1 to 255 printable ASCII characters, such as a UUID"
         raise body.invalid([FieldError(HEADER, message, shortened(key))])
     return Repeatable(caller.tenant_id, _fingerprint(sent), None if own_id else key, own_id)
+
+
+def several(first: Repeatable | None, count: int) -> list[Repeatable | None]:
+    """By what each of several creates of one call is known again."""
+    if first is None:
+        return [None] * count
+    # No client's key holds this character.
+    return [first, *(replace(first, key=f"{first.key}\x1f{place}") for place in range(1, count))]
 
 
 class UnderWay:

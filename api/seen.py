@@ -80,9 +80,10 @@ class Seen:
     ) -> Answer | None:
         """What to tell of a tenant's prediction in links that begin with `base`; None as `lookup.prediction` says it.
 
-        `render` makes the body from what was looked up, and says when to ask again. `moved` is when its
-        caller heard that it had moved: what was looked up before that is too old. `turn` is held while it is looked
-        up, and not over the look at the queue and `render`, which may read pictures from a slow store.
+        `render` makes the body from what was looked up, and says when to ask again; it is the same function for each
+        answer of a kind. `moved` is when its caller heard that it had moved: what was looked up before that is too old.
+        `turn` is held while it is looked up, and not over the look at the queue and `render`, which may read pictures
+        from a slow store.
         """
         began = self._clock()
         kept = self._answers.get((prediction, tenant, base, render))

@@ -1,7 +1,7 @@
 """Pictures that come inside a request: read through once, then kept as the tenant's objects."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from api.links import EXTENSIONS
 from api.services import Services
@@ -14,9 +14,15 @@ from fluxfarm.storage import input_key
 
 
 def keep(
-    services: Services, caller: Caller, prediction: uuid.UUID, pictures: Mapping[str, str | DataPicture]
+    services: Services,
+    caller: Caller,
+    prediction: uuid.UUID,
+    pictures: Mapping[str, str | DataPicture],
+    called: Callable[[str], str],
 ) -> dict[str, str]:
     """Store the pictures that came as data and return their object keys; the prediction is to follow.
+
+    `called` gives the name by which a refusal calls a field.
 
     Raises:
         InvalidInput: one cannot be read as a picture; none is stored.
@@ -24,7 +30,7 @@ def keep(
 
     """
     sent = {name: each for name, each in pictures.items() if isinstance(each, DataPicture)}
-    types = {name: looked_at(services, name, each).media_type for name, each in sent.items()}
+    types = {name: looked_at(services, called(name), each).media_type for name, each in sent.items()}
     # Names of their own: two of the same create may be under way, and one of them takes its pictures away again.
     keys = {name: input_key(caller.tenant_id, uuid.uuid4(), EXTENSIONS[types[name]]) for name in sent}
     if not keys:
@@ -47,5 +53,4 @@ def _checked(field: str, data: bytes) -> Probed:
         pictures.open_picture(data).close()
         return pictures.probe(data)
     except pictures.UnreadablePicture as error:
-        detail = FieldError(f"input.{field}", str(error))
-        raise InvalidInput(f"input.{field}: {error}", details=(detail,)) from None
+        raise InvalidInput(f"{field}: {error}", details=(FieldError(field, str(error)),)) from None

@@ -17,12 +17,17 @@ from fluxfarm.settings import Settings
 
 BUILT_IN = Path(__file__).with_name("catalog.toml")
 
+_MOST_NEAR = 3
+_NEAR = 0.6
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
     minimum: float
     maximum: float
     default: float
+    own: bool = False
+    """Whether the model insists on its default, whatever a door says of others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,8 @@ class Model:
     """What a model of the kind `control` draws along."""
     stand_in: str | None = None
     """Weights of our own to try it out with, by their name."""
+    aliases: tuple[str, ...] = ()
+    """Other names that it is asked for by."""
 
     @property
     def finds_control(self) -> bool:
@@ -138,13 +145,22 @@ class Model:
 class Catalog:
     models: Mapping[str, Model]
 
-    def model(self, slug: str) -> Model:
-        """Look up a served model; raises `ModelNotFound` that names the nearest one."""
-        try:
-            return self.models[slug]
-        except KeyError:
-            near = difflib.get_close_matches(slug, self.models, n=1) or sorted(self.models)
-            raise ModelNotFound(f"There is no model {slug[:100]!r} here; did you mean {near[0]!r}?") from None
+    def model(self, name: str) -> Model:
+        """Look up a served model by its name or another one of its, in any case.
+
+        Raises:
+            ModelNotFound: there is none; names the nearest ones.
+
+        """
+        if (found := self.models.get(name)) is not None:
+            return found
+        named = {each.lower(): model for model in self.models.values() for each in (*model.aliases, model.slug)}
+        if (found := named.get(name.lower())) is not None:
+            return found
+        near = difflib.get_close_matches(name.lower(), named, n=_MOST_NEAR, cutoff=_NEAR) or sorted(named)
+        slugs = dict.fromkeys(named[each].slug for each in near)
+        meant = " or ".join(repr(slug) for slug in [*slugs][:_MOST_NEAR])
+        raise ModelNotFound(f"There is no model {name[:100]!r} here; did you mean {meant}?")
 
 
 def load_catalog(settings: Settings) -> Catalog:
@@ -221,6 +237,7 @@ def _with_weights(slug: str, entry: dict[str, Any], weights: Mapping[str, Weight
             "pipeline": entry.get("pipeline", PIPELINES[kind]),
             "max_sequence_length": length,
             "weights": chosen,
+            "aliases": tuple(entry.get("aliases", ())),
         }
         return Model(slug=slug, **{**entry, **read})
     except (KeyError, TypeError, ValueError) as error:

@@ -6,7 +6,7 @@ however few of a million are meant.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -58,7 +58,8 @@ SELECT p.id, p.created_at FROM kinds, LATERAL (
 """
 SHOWN = """
 SELECT p.id, p.own_id, p.model, p.status, p.created_at, p.started_at, p.completed_at, p.expires_at,
-    clock_timestamp() AS now, jsonb_array_length(i.plan -> 'seeds') AS pictures, r.error_code, o.outputs
+    clock_timestamp() AS now, jsonb_array_length(i.plan -> 'seeds') AS pictures, i.input,
+    r.error_code, r.error_message, coalesce(r.device_microseconds, 0) AS device_microseconds, o.outputs
 FROM chosen JOIN predictions p ON p.id = chosen.id
 JOIN prediction_inputs i ON i.prediction_id = p.id
 LEFT JOIN prediction_results r ON r.prediction_id = p.id
@@ -78,6 +79,16 @@ COUNT_OF_KINDS = text(f"""
 {KINDS} SELECT coalesce(sum(n), 0)::bigint FROM kinds, LATERAL (
     SELECT count(*) AS n FROM (SELECT {OF_KIND} {MEANT} {COUNTED}) AS p
 ) AS of_kind
+""")
+
+TIME_OF_ALL = text(f"""
+SELECT coalesce(sum(r.device_microseconds), 0)::bigint FROM (SELECT p.id {OF_ALL} {MEANT} LIMIT :most) AS p
+JOIN prediction_results r ON r.prediction_id = p.id
+""")
+TIME_OF_KINDS = text(f"""
+{KINDS} SELECT coalesce(sum(r.device_microseconds), 0)::bigint FROM kinds, LATERAL (
+    SELECT p.id {OF_KIND} {MEANT} LIMIT :most
+) AS p JOIN prediction_results r ON r.prediction_id = p.id
 """)
 
 
@@ -112,7 +123,11 @@ class Entry(Named):
     now: datetime
     pictures: int
     """How many were asked for."""
+    input: Mapping[str, Any]
+    """As the API shows it."""
     error_code: str | None
+    error_message: str | None
+    device_microseconds: int
     outputs: Sequence[StoredOutput]
 
 
@@ -137,14 +152,7 @@ def page(
     seen: Seen | None = None,
 ) -> Page:
     """A page of what a tenant has; `offset` counts on from the one that was `seen` last."""
-    filtered = wanted.model is not None or wanted.statuses is not None
-    parameters = {
-        "tenant_id": tenant_id,
-        "model": wanted.model,
-        "statuses": [status.value for status in (wanted.statuses or Status)],
-        "since": wanted.since,
-        "until": wanted.until,
-    }
+    filtered, parameters = _filter(tenant_id, wanted)
     place = {"limit": limit + 1, "offset": offset}
     from_seen = {"seen_at": seen.at if seen else None, "seen_id": seen.id if seen else LATEST}
     rows = connection.execute(PAGE_OF_KINDS if filtered else PAGE_OF_ALL, {**parameters, **place, **from_seen}).all()
@@ -153,6 +161,26 @@ def page(
     entries = [_entry(row) for row in rows[:limit]]
     last = Seen(entries[-1].created_at, entries[-1].id) if len(rows) > limit else None
     return Page(entries, min(total, MOST_COUNTED), total > MOST_COUNTED, last)
+
+
+def device_seconds(connection: Connection, tenant_id: uuid.UUID, wanted: Wanted) -> float:
+    """What so many of them as are counted took on the devices."""
+    filtered, parameters = _filter(tenant_id, wanted)
+    statement = TIME_OF_KINDS if filtered else TIME_OF_ALL
+    return int(connection.execute(statement, {**parameters, "most": MOST_COUNTED}).scalar_one()) / 1e6
+
+
+def _filter(tenant_id: uuid.UUID, wanted: Wanted) -> tuple[bool, dict[str, Any]]:
+    """Whether it takes the statements for some kinds, and their parameters."""
+    filtered = wanted.model is not None or wanted.statuses is not None
+    parameters = {
+        "tenant_id": tenant_id,
+        "model": wanted.model,
+        "statuses": [status.value for status in (wanted.statuses or Status)],
+        "since": wanted.since,
+        "until": wanted.until,
+    }
+    return filtered, parameters
 
 
 def _entry(row: Any) -> Entry:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.orm import Session
 
 from fluxfarm import audit
@@ -184,6 +184,11 @@ def every(session: Session, tenant: str | None = None) -> list[KeyRecord]:
     if tenant is not None:
         query = query.where(Tenant.name == tenant)
     return [_record(key, name) for key, name in session.execute(query)]
+
+
+def of_tenant(connection: Connection, tenant_id: uuid.UUID) -> list[str]:
+    """The ids of a tenant's keys that were not revoked."""
+    return [*connection.scalars(select(ApiKey.id).where(ApiKey.tenant_id == tenant_id, ApiKey.revoked_at.is_(None)))]
 
 
 def show(session: Session, key_id: str) -> KeyRecord:

@@ -231,6 +231,9 @@ class Settings:
     max_waits: int = setting(
         count, "calls of one key that an API process holds at once; more are answered at once", default=200
     )
+    hold_seconds: float = setting(
+        number, "longest that a synchronous call of the doors of Oxen and NVIDIA NIM is held", default=300.0
+    )
     max_queued: int = setting(count, "most queued predictions of one tenant and model", default=1000)
     max_queue_seconds: float = setting(
         number, "age at which a queued prediction fails with queue_timeout", default=24 * 3600.0

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 from flask import Blueprint, Response, jsonify, request
 
-from api import body, deletes, links, polls
+from api import body, creating, deletes, links, pace, polls
 from api.bodiless import bodiless
+from api.creating import Created
 from api.doors import eachlabs_create, eachlabs_dry_run, eachlabs_history
 from api.doors import eachlabs_words as words
-from api.doors.eachlabs_create import Created
 from api.polls import Looked, Wish
 from api.services import services
 from fluxfarm import history, lifecycle, lookup
@@ -121,7 +121,7 @@ def _create(own_id: Callable[[], uuid.UUID | None], seconds: Seconds) -> Respons
     authenticator = services().authenticator
     caller = authenticator.caller(request, scope="predict")
     if (flood := authenticator.flood(caller)) is not None:
-        return _waited(caller, eachlabs_create.again(caller, own_id, flood), seconds(caller))
+        return _waited(caller, creating.again(caller, own_id, flood).created[0], seconds(caller))
     with authenticator.counted_refusals(caller):
         dry_run, wait_seconds = body.flag(request, "dry_run"), seconds(caller)
     if dry_run:
@@ -184,4 +184,4 @@ def _retry_after(looked: Looked) -> str:
 
 def told(view: PredictionView) -> tuple[str, int | None]:
     """The body of a read, and when to ask again."""
-    return jsonify(words.prediction(view)).get_data(as_text=True), words.retry_after(view)
+    return jsonify(words.prediction(view)).get_data(as_text=True), pace.retry_after(view)

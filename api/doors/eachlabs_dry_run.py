@@ -3,8 +3,9 @@
 from typing import Any
 
 from api import safety, uploads
+from api.asked import Asked
 from api.doors import eachlabs_words as words
-from api.doors.eachlabs_create import Asked
+from api.doors.eachlabs_create import DIALECT
 from api.services import services
 from fluxfarm import lookup
 from fluxfarm.inputs import DataPicture
@@ -50,7 +51,7 @@ def told(asked: Asked) -> dict[str, Any]:
 def _plan(asked: Asked) -> tuple[Plan, Size | None]:
     """As a create would make it, but that pictures in the request are looked at, not kept; and the size, if known."""
     sent = {name: each for name, each in asked.order.pictures.items() if isinstance(each, DataPicture)}
-    found = {name: uploads.looked_at(services(), name, each) for name, each in sent.items()}
+    found = {name: uploads.looked_at(services(), DIALECT.called(name), each) for name, each in sent.items()}
     kept = dict.fromkeys(found, "not kept")
     plan = Plan.of(asked.order, kept=kept, ruling=asked.ruling, test_outcome=asked.test_outcome)
     source = found.get(SOURCES[asked.model.kind] or "")

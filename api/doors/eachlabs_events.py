@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flask import Blueprint, Response, jsonify, request
 
-from api import body, links, polls, sse
+from api import body, links, pace, polls, sse
 from api.bodiless import bodiless
 from api.doors import eachlabs_words as words
 from api.doors.eachlabs import told
@@ -91,7 +91,7 @@ class _ByLink:
     def __call__(self, view: PredictionView) -> tuple[str, int | None]:
         shown = words.prediction(view)
         shown["urls"]["events"] = self.link
-        return jsonify(shown).get_data(as_text=True), words.retry_after(view)
+        return jsonify(shown).get_data(as_text=True), pace.retry_after(view)
 
 
 def _reader(prediction: uuid.UUID) -> _Reader:

@@ -3,15 +3,15 @@
 Shapes: the documented prediction object of Eachlabs' API, with what it lacks added beside it.
 """
 
-import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tqdm import tqdm
 
 from api import links, safety
+from api.doors.eachlabs_create import DIALECT
+from api.pace import eta_seconds
 from api.services import services
-from fluxfarm import inputs
 from fluxfarm.catalog import Model
 from fluxfarm.errors import ObjectMissing
 from fluxfarm.line import Place
@@ -26,7 +26,6 @@ WORDS = {
     Status.FAILED: "error",
     Status.CANCELLED: "cancelled",
 }
-LONGEST_RETRY_AFTER = 30
 OF_A_FILE = (
     "url",
     "width",
@@ -91,19 +90,11 @@ def model(described: Model) -> dict[str, Any]:
         "description": described.description,
         "version": described.version,
         "output_type": "array",
-        "request_schema": inputs.schema(described),
+        "request_schema": DIALECT.schema(described),
         "licence": described.licence,
         "licence_url": described.licence_url,
         "stand_in": described.weights.stand_in,
     }
-
-
-def retry_after(view: PredictionView) -> int | None:
-    """Seconds after which another look may pay; None once it has ended."""
-    if view.status in TERMINAL:
-        return None
-    eta = _eta(view)
-    return LONGEST_RETRY_AFTER if eta is None else max(1, min(LONGEST_RETRY_AFTER, math.ceil(eta)))
 
 
 def _input(view: PredictionView) -> dict[str, Any]:
@@ -213,7 +204,7 @@ def _queue(view: PredictionView) -> dict[str, Any] | None:
         return None
     if view.status is Status.QUEUED:
         return standing(view.place)
-    eta = _eta(view)
+    eta = eta_seconds(view)
     return {"position": 0, "eta_seconds": None if eta is None else round(eta, 1), "waiting_for": None}
 
 
@@ -227,17 +218,6 @@ def standing(place: Place | None) -> dict[str, Any]:
         "eta_seconds": None if eta is None else round(eta, 1),
         "waiting_for": place.waiting_for,
     }
-
-
-def _eta(view: PredictionView) -> float | None:
-    """Seconds until the pictures may be expected; None while nobody can tell."""
-    if view.status is Status.QUEUED:
-        return view.place.eta_seconds if view.place else None
-    at, pictures = view.progress, len(view.plan.seeds)
-    if at is None or not at.steps:
-        return view.cost_seconds
-    done = (max(0, at.picture - 1) + at.step / at.steps) / pictures
-    return view.cost_seconds * max(0.0, 1 - done)
 
 
 def seconds(span: timedelta) -> float:

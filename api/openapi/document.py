@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
-from api.codes import ERRORS
+from api.codes import number_and_meaning
 from api.openapi import shapes
 from api.openapi.examples import curl
-from api.openapi.operations import CONCURRENCY, JSON, OPERATIONS, RATE, Answer, Operation
+from api.openapi.operation import CONCURRENCY, JSON, RATE, Answer, Operation
+from api.openapi.operations import OPERATIONS
 from api.openapi.parameters import PARAMETERS
+from api.openapi.values import ref
 from fluxfarm.catalog import Catalog
 
 VERSION = "1"
@@ -21,6 +23,7 @@ OF_ERRORS = {
     416: ("Content-Range",),
     429: ("Retry-After", *RATE, *CONCURRENCY),
     503: ("Retry-After",),
+    504: ("Retry-After",),
 }
 
 
@@ -66,7 +69,7 @@ def _operation(operation: Operation, address: str, slug: str) -> dict[str, Any]:
     if operation.same_as:
         described["x-same-as"] = operation.same_as
     if operation.body:
-        described["requestBody"] = {"required": True, "content": {JSON: {"schema": shapes.ref(operation.body)}}}
+        described["requestBody"] = {"required": True, "content": {JSON: {"schema": ref(operation.body)}}}
     if example := curl(operation.name, address, slug):
         described["x-codeSamples"] = [{"lang": "Shell", "label": "curl", "source": example}]
     return described
@@ -77,10 +80,16 @@ def _responses(operation: Operation) -> dict[int, dict[str, Any]]:
     codes = (*operation.errors, "internal_error")
     # What is counted first says so on a refusal too: a read, and a create that is a dry run.
     counted = any({*RATE} <= {*answer.headers} for answer in operation.answers.values())
-    more = RATE if counted else ()
-    for number in sorted({ERRORS[code][0] for code in codes}):
+    # A held call may be refused once what it asked for has ended.
+    held = operation.refusal != "Error" and any(
+        "Idempotent-Replayed" in answer.headers for answer in operation.answers.values()
+    )
+    more = (*(RATE if counted else ()), *(CONCURRENCY if held else ()))
+    numbers = {code: operation.numbers.get(code, number_and_meaning(code)[0]) for code in codes}
+    for number in sorted({*numbers.values()}):
         headers = (*OF_ERRORS.get(number, ()), *more)
-        answers.setdefault(number, _refusal(number, [code for code in codes if ERRORS[code][0] == number], headers))
+        found = [code for code in codes if numbers[code] == number]
+        answers.setdefault(number, _refusal(operation, number, found, headers))
     return answers
 
 
@@ -90,16 +99,17 @@ def _success(answer: Answer) -> dict[str, Any]:
         return {**described, "content": {each: {} for each in answer.media_types}}
     if answer.schema is None:
         return described
-    schema = shapes.ref(answer.schema) if isinstance(answer.schema, str) else answer.schema
+    schema = ref(answer.schema) if isinstance(answer.schema, str) else answer.schema
     return {**described, "content": {JSON: {"schema": schema}}}
 
 
-def _refusal(number: int, codes: list[str], headers: Iterable[str]) -> dict[str, Any]:
-    schema = {"allOf": [shapes.ref("Error"), {"properties": {"code": {"enum": codes}, "status": {"const": number}}}]}
+def _refusal(operation: Operation, number: int, codes: list[str], headers: Iterable[str]) -> dict[str, Any]:
+    own = {"properties": {"code": {"enum": codes}, "status": {"const": number}}}
+    shape = ref(operation.refusal)
     return {
-        "description": " ".join(f"`{code}`: {ERRORS[code][1]}" for code in codes),
+        "description": " ".join(f"`{code}`: {number_and_meaning(code)[1]}" for code in codes),
         "headers": _headers(headers),
-        "content": {JSON: {"schema": schema}},
+        "content": {JSON: {"schema": {"allOf": [shape, own]} if operation.refusal == "Error" else shape}},
     }
 
 

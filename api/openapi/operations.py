@@ -1,15 +1,13 @@
 """Every method of every path: what it takes, and what it may answer."""
 
-from dataclasses import dataclass
-from typing import Any
-
 from api.openapi import shapes
+from api.openapi.of_nim import NIM
+from api.openapi.of_oxen import OXEN
+from api.openapi.operation import CONCURRENCY, EVENT_STREAM, KEYED, RATE, Answer, Operation
+from api.openapi.values import ref
 
-JSON = "application/json"
 PICTURES = ("image/webp", "image/jpeg", "image/png")
 
-RATE = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
-CONCURRENCY = ("X-Concurrency-Limit", "X-Concurrency-Remaining")
 PICTURE_HEADERS = (
     "ETag",
     "Accept-Ranges",
@@ -19,7 +17,6 @@ PICTURE_HEADERS = (
 )
 PAGE_HEADERS = ("Content-Security-Policy", "Referrer-Policy")
 
-EVENT_STREAM = "text/event-stream"
 EVENTS_TOLD = (
     "Server-sent events, as they happen: `queued` (`position`, `eta_seconds`, `waiting_for`), `started` (`attempt`),"
     " `progress` (`step`, `steps`, `image`, `images`, `eta_seconds`), `log` (`line`), and one of `succeeded`, `failed`"
@@ -30,34 +27,6 @@ EVENTS_TOLD = (
     " read would tell. `urls.events` is a link for a browser's `EventSource`, which cannot send a key. A key that has"
     " too many calls held gets a `snapshot` and comes again."
 )
-KEYED = ("unauthenticated", "forbidden", "rate_limited", "unavailable")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One successful answer: a named schema or a media type, and its headers beside those on every answer."""
-
-    description: str
-    schema: str | dict[str, Any] | None = None
-    media_types: tuple[str, ...] = (JSON,)
-    headers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One method of one path."""
-
-    name: str
-    method: str
-    path: str
-    summary: str
-    description: str
-    answers: dict[int, Answer]
-    errors: tuple[str, ...] = ()
-    parameters: tuple[str, ...] = ()
-    scope: str | None = None
-    body: str | None = None
-    same_as: str | None = None
 
 
 CREATE = Operation(
@@ -233,7 +202,7 @@ OPERATIONS = (
         "/v1/models",
         "List the models",
         "Needs no key.",
-        {200: Answer("The models served here.", {"type": "array", "items": shapes.ref("Model")}, headers=RATE)},
+        {200: Answer("The models served here.", {"type": "array", "items": ref("Model")}, headers=RATE)},
         ("invalid_input", "rate_limited"),
         parameters=("name", "limit", "offset"),
     ),
@@ -306,4 +275,6 @@ OPERATIONS = (
         {200: Answer("One HTML page.", media_types=("text/html",), headers=(*PAGE_HEADERS, *RATE))},
         ("rate_limited",),
     ),
+    *OXEN,
+    *NIM,
 )

@@ -1,6 +1,6 @@
 """The parameters of all operations, in path, query and headers."""
 
-from api.openapi.shapes import COUNT, ID, MOMENT, TEXT, Schema
+from api.openapi.values import COUNT, ID, MOMENT, TEXT, Schema
 
 
 def _parameter(name: str, place: str, schema: Schema, description: str) -> Schema:
@@ -114,4 +114,28 @@ PARAMETERS: dict[str, Schema] = {
     "link exp": _parameter("exp", "query", COUNT, "Of a signed link: when it ends, in seconds since 1970."),
     "link sig": _parameter("sig", "query", TEXT, "Of a signed link: its signature."),
     "If-None-Match": _parameter("If-None-Match", "header", TEXT, "An `ETag` that the caller has already."),
+    "hold": _parameter(
+        "wait", "query", COUNT, "Seconds for which the call may be held; more than 60 count as 60. Left out: 300."
+    ),
+    "generation": _parameter("generation", "path", ID, "The id that creating it gave."),
+    "oxen status": _parameter(
+        "status",
+        "query",
+        {**TEXT, "examples": ["succeeded,failed"]},
+        "Only these, with commas between them: `queued`, `processing`, `succeeded`, `failed`, `cancelled`.",
+    ),
+    "media type": _parameter("media_type", "query", {"const": "image"}, "There is nothing else here."),
+    "page": _parameter("page", "query", {**COUNT, "minimum": 1, "default": 1}, "Which page."),
+    "page size": _parameter(
+        "page_size", "query", {"type": "integer", "minimum": 1, "maximum": 100, "default": 20}, "Generations of a page."
+    ),
+    "search": _parameter("search", "query", TEXT, "Only models whose name or description contains this."),
+    "model name": _parameter("name", "path", {**TEXT, "examples": ["flux-1-dev"]}, "Any name of the model."),
+    "publisher": _parameter(
+        "publisher", "path", {**TEXT, "examples": ["black-forest-labs"]}, "The first part of the model's name."
+    ),
+    "nim model": _parameter("name", "path", {**TEXT, "examples": ["flux.1-dev"]}, "The second part."),
+    "NVCF-POLL-SECONDS": _parameter(
+        "NVCF-POLL-SECONDS", "header", COUNT, "Seconds for which the call may be held, within the deployment's limit."
+    ),
 }

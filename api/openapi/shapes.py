@@ -1,26 +1,29 @@
 """The shapes that OpenAPI speaks of: objects, headers, parameters and ways to authenticate."""
 
-from typing import Any
-
 from api.codes import CANCELLATIONS, ERRORS, FAILURES
-from fluxfarm import inputs
+from api.doors import nim_create, oxen_models
+from api.doors.eachlabs_create import DIALECT
+from api.openapi import of_nim, of_oxen
+from api.openapi.values import (
+    COUNT,
+    COUNT_OR_NULL,
+    ID,
+    LINK,
+    MOMENT,
+    MOMENT_OR_NULL,
+    SECONDS,
+    TEXT,
+    TEXT_OR_NULL,
+    Schema,
+    closed,
+    ref,
+    said,
+)
 from fluxfarm.catalog import Catalog
 from fluxfarm.line import WaitingFor
 from fluxfarm.outcomes import Safety
 from fluxfarm.safety_policy import Policy
 from fluxfarm.status import Stage
-
-Schema = dict[str, Any]
-
-TEXT: Schema = {"type": "string"}
-TEXT_OR_NULL: Schema = {"type": ["string", "null"]}
-COUNT: Schema = {"type": "integer", "minimum": 0}
-COUNT_OR_NULL: Schema = {**COUNT, "type": ["integer", "null"]}
-SECONDS: Schema = {"type": "number", "minimum": 0}
-MOMENT: Schema = {"type": "string", "format": "date-time", "examples": ["2026-01-31T12:00:00.000Z"]}
-MOMENT_OR_NULL: Schema = {**MOMENT, "type": ["string", "null"]}
-LINK: Schema = {"type": "string", "format": "uri"}
-ID: Schema = {"type": "string", "format": "uuid"}
 
 SECURITY: dict[str, Schema] = {
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
@@ -28,18 +31,21 @@ SECURITY: dict[str, Schema] = {
 }
 
 
-def ref(name: str) -> Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
 def schemas(catalog: Catalog) -> dict[str, Schema]:
     """Every named object; the inputs come from the declaration that validates them."""
-    of_inputs = {f"{slug}.input": inputs.schema(model) for slug, model in catalog.models.items()}
-    for schema in of_inputs.values():
+    of_inputs = {f"{slug}.input": DIALECT.schema(model) for slug, model in catalog.models.items()}
+    oxen = {f"{slug}.oxen": oxen_models.schema(model) for slug, model in catalog.models.items()}
+    nim = {f"{model.slug}.nim": nim_create.schema(model) for model in nim_create.offered(catalog)}
+    for schema in (*of_inputs.values(), *oxen.values(), *nim.values()):
         del schema["$schema"]
     requests = [_request(slug) for slug in catalog.models]
     request = requests[0] if len(requests) == 1 else {"oneOf": requests}
-    return {"CreateRequest": request, **of_inputs, **FIXED}
+    others = {
+        "OxenRequest": {"anyOf": [ref(name) for name in oxen]},
+        "OxenEditRequest": of_oxen.EDIT,
+        "NimRequest": {"anyOf": [ref(name) for name in nim] or [{"type": "object"}]},
+    }
+    return {"CreateRequest": request, **others, **of_inputs, **oxen, **nim, **FIXED, **of_oxen.SHAPES, **of_nim.SHAPES}
 
 
 def _request(slug: str) -> Schema:
@@ -55,16 +61,7 @@ def _request(slug: str) -> Schema:
         },
         "input": ref(f"{slug}.input"),
     }
-    return _object(properties, required=("model", "input"), title=f"A prediction of {slug}")
-
-
-def _object(properties: dict[str, Schema], *, required: tuple[str, ...] | None = None, **more: Any) -> Schema:
-    wanted = list(properties) if required is None else list(required)
-    return {"type": "object", **more, "properties": properties, "required": wanted, "additionalProperties": False}
-
-
-def _said(schema: Schema, description: str) -> Schema:
-    return {**schema, "description": description}
+    return closed(properties, required=("model", "input"), title=f"A prediction of {slug}")
 
 
 def _header(schema: Schema, description: str) -> Schema:
@@ -93,74 +90,76 @@ HEADERS: dict[str, Schema] = {
     "Cross-Origin-Resource-Policy": _header(TEXT, "Pages of any origin may show it."),
     "Referrer-Policy": _header(TEXT, "The page tells other sites nothing."),
     "Location": _header(LINK, "Where to go."),
+    "nvcf-reqid": _header(ID, "The prediction's id."),
+    "nvcf-status": _header({"enum": ["fulfilled", "pending-evaluation"]}, "Whether it has ended."),
 }
 
-CROP = _object(dict.fromkeys(("left", "top", "right", "bottom"), COUNT), type=["object", "null"])
+CROP = closed(dict.fromkeys(("left", "top", "right", "bottom"), COUNT), type=["object", "null"])
 SAFETY = {"enum": [*Safety]}
 POLICY = {
-    "policy": _said({"enum": [*Policy]}, "Who may leave pictures unchecked; the strictest of all that apply."),
-    "set_by": _said({"enum": ["deployment", "model", "tenant", "key"]}, "Whose policy it is."),
+    "policy": said({"enum": [*Policy]}, "Who may leave pictures unchecked; the strictest of all that apply."),
+    "set_by": said({"enum": ["deployment", "model", "tenant", "key"]}, "Whose policy it is."),
 }
 
-IMAGE = _object(
+IMAGE = closed(
     {
-        "url": _said(
+        "url": said(
             {**LINK, "type": ["string", "null"]},
             "A signed link, or a data URI if `output_encoding` asked for one. Null, as is what describes the file,"
             " where the picture is withheld.",
         ),
-        "withheld": _said({"type": "boolean"}, "It was drawn and is not handed out."),
+        "withheld": said({"type": "boolean"}, "It was drawn and is not handed out."),
         "width": COUNT_OR_NULL,
         "height": COUNT_OR_NULL,
-        "rendered_width": _said(COUNT_OR_NULL, "What the model drew, before it was enlarged."),
+        "rendered_width": said(COUNT_OR_NULL, "What the model drew, before it was enlarged."),
         "rendered_height": COUNT_OR_NULL,
-        "crop": _said(CROP, "The part of the input picture that was kept, in its pixels; null if all of it."),
+        "crop": said(CROP, "The part of the input picture that was kept, in its pixels; null if all of it."),
         "content_type": {"enum": ["image/webp", "image/jpeg", "image/png", None]},
-        "bytes": _said(COUNT_OR_NULL, "Size of the file."),
+        "bytes": said(COUNT_OR_NULL, "Size of the file."),
         "sha256": {**TEXT_OR_NULL, "pattern": "^[0-9a-f]{64}$"},
-        "seed": _said(COUNT, "The seed that was used."),
-        "safety": _said(
+        "seed": said(COUNT, "The seed that was used."),
+        "safety": said(
             SAFETY,
             "`flagged` is withheld; `unchecked` where no checker is configured; `skipped` where its owner may and did"
             " ask for that.",
         ),
-        "safety_reason": _said(TEXT_OR_NULL, "Of a withheld picture: the checker's label, or that the checker failed."),
-        "safety_score": _said({"type": ["number", "null"]}, "What the checker gave; null if none looked at it."),
-        "safety_checker": _said(TEXT_OR_NULL, "Which checker, and a hash of its weights."),
+        "safety_reason": said(TEXT_OR_NULL, "Of a withheld picture: the checker's label, or that the checker failed."),
+        "safety_score": said({"type": ["number", "null"]}, "What the checker gave; null if none looked at it."),
+        "safety_checker": said(TEXT_OR_NULL, "Which checker, and a hash of its weights."),
     }
 )
 
-METRICS = _object(
+METRICS = closed(
     {
-        "predict_time": _said(SECONDS, "Seconds since a worker took it, or that it took."),
-        "queue_time": _said(SECONDS, "Seconds in the queue."),
-        "total_time": _said(SECONDS, "Seconds since it was created, or until it ended."),
-        "device_time": _said({"type": ["number", "null"]}, "Seconds on the device; null until it has ended."),
+        "predict_time": said(SECONDS, "Seconds since a worker took it, or that it took."),
+        "queue_time": said(SECONDS, "Seconds in the queue."),
+        "total_time": said(SECONDS, "Seconds since it was created, or until it ended."),
+        "device_time": said({"type": ["number", "null"]}, "Seconds on the device; null until it has ended."),
     }
 )
 
-PROGRESS = _object(
+PROGRESS = closed(
     {
         "step": COUNT,
         "steps": COUNT,
-        "image": _said(COUNT, "The picture that is being rendered, from 1."),
+        "image": said(COUNT, "The picture that is being rendered, from 1."),
         "images": COUNT,
         "stage": {"enum": [*(stage.value for stage in Stage), "starting", "processing", "done", "error", "cancelled"]},
     }
 )
 
-QUEUE = _object(
+QUEUE = closed(
     {
-        "position": _said(
+        "position": said(
             {**COUNT, "type": ["integer", "null"]},
             "1 is next, exact to 100, then to a tenth; 0 is being rendered. Null while its tenant is suspended, or if"
             " the queue could not be looked at.",
         ),
-        "eta_seconds": _said(
+        "eta_seconds": said(
             {**SECONDS, "type": ["number", "null"]},
             "Until the pictures may be expected, from what the model's workers lately took; null while none can begin.",
         ),
-        "waiting_for": _said(
+        "waiting_for": said(
             {"enum": [*WaitingFor, None]},
             "`worker`: no process serves the model. `model_load`: one loads its weights. `turn`: others go first."
             " `tenant`: its tenant is suspended. Null once it is being rendered, or where the queue could not be"
@@ -175,72 +174,72 @@ OUTPUT: Schema = {
     "description": "A link if one picture was asked for, a list of links if more were; null until it has succeeded.",
 }
 
-CANCELING = _said({"type": "boolean"}, "Its owner wishes it to end, and the worker has not yet said so.")
+CANCELING = said({"type": "boolean"}, "Its owner wishes it to end, and the worker has not yet said so.")
 
-URLS = _object(
+URLS = closed(
     {
         "get": LINK,
         "cancel": LINK,
-        "events": _said(LINK, "Its events, for about a day; the link is signed, and needs no key."),
+        "events": said(LINK, "Its events, for about a day; the link is signed, and needs no key."),
     }
 )
 
-PREDICTION = _object(
+PREDICTION = closed(
     {
         "id": ID,
         "model": TEXT,
-        "version": _said(TEXT, "The version of the model that renders it."),
+        "version": said(TEXT, "The version of the model that renders it."),
         "status": {"enum": ["starting", "processing", "success", "error", "cancelled"]},
         "canceling": CANCELING,
-        "input": _said(
+        "input": said(
             {"type": "object"}, "What was asked for, with the defaults filled in; a picture sent as data as a link."
         ),
         "output": OUTPUT,
         "images": {"type": "array", "items": ref("Image")},
-        "safety": _object({**POLICY, "checked": _said({"type": "boolean"}, "Unless no checker is configured.")}),
-        "logs": _said(TEXT, "Lines as tqdm writes them."),
-        "error": _said(TEXT_OR_NULL, "Why it failed, or was cancelled without a call, in one sentence."),
-        "error_code": _said({"enum": [*FAILURES, *CANCELLATIONS, None]}, "The same for programs."),
-        "notices": _said({"type": "array", "items": TEXT}, "What its owner should know about the pictures."),
+        "safety": closed({**POLICY, "checked": said({"type": "boolean"}, "Unless no checker is configured.")}),
+        "logs": said(TEXT, "Lines as tqdm writes them."),
+        "error": said(TEXT_OR_NULL, "Why it failed, or was cancelled without a call, in one sentence."),
+        "error_code": said({"enum": [*FAILURES, *CANCELLATIONS, None]}, "The same for programs."),
+        "notices": said({"type": "array", "items": TEXT}, "What its owner should know about the pictures."),
         "metrics": METRICS,
         "progress": PROGRESS,
-        "queue": _said(QUEUE, "null once it has ended."),
+        "queue": said(QUEUE, "null once it has ended."),
         "urls": URLS,
         "created_at": MOMENT,
         "started_at": MOMENT_OR_NULL,
         "completed_at": MOMENT_OR_NULL,
-        "expires_at": _said(MOMENT_OR_NULL, "When its pictures and their links end; null until it has ended."),
-        "cancel_at": _said(
+        "expires_at": said(MOMENT_OR_NULL, "When its pictures and their links end; null until it has ended."),
+        "cancel_at": said(
             MOMENT_OR_NULL,
             "The time that `Cancel-After` set; null without it, or where a call cancelled what was rendered.",
         ),
     }
 )
 
-DRY_RUN = _object(
+DRY_RUN = closed(
     {
         "status": {"const": "success"},
         "message": TEXT,
         "dry_run": {"const": True},
         "model": TEXT,
         "version": TEXT,
-        "input": _said({"type": "object"}, "With the defaults filled in."),
-        "seeds": _said({"type": "array", "items": COUNT}, "One for each picture."),
-        "seed_drawn": _said({"type": "boolean"}, "None was sent: a create draws another."),
-        "width": _said({"type": ["integer", "null"]}, "Of the picture; null where it follows one that is elsewhere."),
+        "input": said({"type": "object"}, "With the defaults filled in."),
+        "seeds": said({"type": "array", "items": COUNT}, "One for each picture."),
+        "seed_drawn": said({"type": "boolean"}, "None was sent: a create draws another."),
+        "width": said({"type": ["integer", "null"]}, "Of the picture; null where it follows one that is elsewhere."),
         "height": {"type": ["integer", "null"]},
-        "rendered_width": _said({"type": ["integer", "null"]}, "What the model draws, before it is enlarged."),
+        "rendered_width": said({"type": ["integer", "null"]}, "What the model draws, before it is enlarged."),
         "rendered_height": {"type": ["integer", "null"]},
-        "safety": _object({**POLICY, "checked": {"type": "boolean"}, "reason": TEXT}),
-        "pixel_steps": _said(COUNT, "The cost: pixels on the device times steps, over all pictures."),
-        "estimated_seconds": _said(SECONDS, "On the device, at the pace measured lately, or else at its catalogue's."),
-        "queue": _said(QUEUE, "Where it would wait, if it went after all that wait now."),
+        "safety": closed({**POLICY, "checked": {"type": "boolean"}, "reason": TEXT}),
+        "pixel_steps": said(COUNT, "The cost: pixels on the device times steps, over all pictures."),
+        "estimated_seconds": said(SECONDS, "On the device, at the pace measured lately, or else at its catalogue's."),
+        "queue": said(QUEUE, "Where it would wait, if it went after all that wait now."),
         "notices": {"type": "array", "items": TEXT},
     }
 )
 CREATED_ENDED_OR_NOT: Schema = {"anyOf": [ref("Created"), ref("Prediction"), ref("DryRun")]}
 
-EXECUTION = _object(
+EXECUTION = closed(
     {
         "id": ID,
         "model": TEXT,
@@ -249,8 +248,8 @@ EXECUTION = _object(
         "error_code": {"enum": [*FAILURES, *CANCELLATIONS, None]},
         "workflow_id": {"type": "null"},
         "workflow_execution_id": {"type": "null"},
-        "execution_cost": _said({"type": "null"}, "Nothing has a price here."),
-        "run_time": _said(SECONDS, "Seconds since a worker took it, or that it took."),
+        "execution_cost": said({"type": "null"}, "Nothing has a price here."),
+        "run_time": said(SECONDS, "Seconds since a worker took it, or that it took."),
         "created_at": MOMENT,
         "started_at": MOMENT_OR_NULL,
         "completed_at": MOMENT_OR_NULL,
@@ -259,57 +258,57 @@ EXECUTION = _object(
     }
 )
 
-EXECUTIONS = _object(
+EXECUTIONS = closed(
     {
         "executions": {"type": "array", "items": ref("Execution")},
-        "total_count": _said(COUNT, "How many there are, counted up to 10,000."),
-        "total_capped": _said({"type": "boolean"}, "There are more."),
+        "total_count": said(COUNT, "How many there are, counted up to 10,000."),
+        "total_capped": said({"type": "boolean"}, "There are more."),
         "offset": COUNT,
         "limit": COUNT,
-        "next_cursor": _said(TEXT_OR_NULL, "Where the next page goes on; null if there is none."),
+        "next_cursor": said(TEXT_OR_NULL, "Where the next page goes on; null if there is none."),
     }
 )
 
-MODEL = _object(
+MODEL = closed(
     {
-        "slug": _said(TEXT, "The name to ask for."),
+        "slug": said(TEXT, "The name to ask for."),
         "title": TEXT,
         "description": TEXT,
         "version": TEXT,
         "output_type": {"const": "array"},
-        "request_schema": _said({"type": "object"}, "JSON Schema of `input`."),
+        "request_schema": said({"type": "object"}, "JSON Schema of `input`."),
         "licence": TEXT,
         "licence_url": LINK,
-        "stand_in": _said(
+        "stand_in": said(
             {"type": "boolean"}, "Small weights serve it, to try it out: shapes, colours and places only."
         ),
     }
 )
 
-ERROR = _object(
+ERROR = closed(
     {
-        "status": _said({"type": "integer"}, "The HTTP number."),
-        "error": _said(TEXT, "What was wrong, in words."),
-        "code": _said({"enum": [*ERRORS]}, "The same for programs."),
+        "status": said({"type": "integer"}, "The HTTP number."),
+        "error": said(TEXT, "What was wrong, in words."),
+        "code": said({"enum": [*ERRORS]}, "The same for programs."),
         "details": {"type": "array", "items": ref("FieldError")},
-        "docs": _said(TEXT, "Where the code is explained."),
+        "docs": said(TEXT, "Where the code is explained."),
     }
 )
 
 FIXED: dict[str, Schema] = {
-    "Created": _object(
+    "Created": closed(
         {
             "status": {"const": "success"},
             "message": TEXT,
-            "predictionID": _said(ID, "The id that it is known by."),
+            "predictionID": said(ID, "The id that it is known by."),
             "urls": URLS,
         }
     ),
-    "Deleted": _object({"status": {"const": "success"}, "message": TEXT, "predictionID": ID}),
+    "Deleted": closed({"status": {"const": "success"}, "message": TEXT, "predictionID": ID}),
     "DryRun": DRY_RUN,
     "Prediction": PREDICTION,
     "Image": IMAGE,
-    "Cancelled": _object(
+    "Cancelled": closed(
         {
             "status": {"enum": ["processing", "success", "error", "cancelled"]},
             "canceling": CANCELING,
@@ -321,19 +320,19 @@ FIXED: dict[str, Schema] = {
     "Execution": EXECUTION,
     "Model": MODEL,
     "Error": ERROR,
-    "FieldError": _object(
+    "FieldError": closed(
         {
-            "field": _said({**TEXT, "examples": ["input.seed"]}, "The field's dotted name."),
-            "message": _said(TEXT, "What is allowed."),
-            "sent": _said({}, "What was sent, shortened."),
+            "field": said({**TEXT, "examples": ["input.seed"]}, "The field's dotted name."),
+            "message": said(TEXT, "What is allowed."),
+            "sent": said({}, "What was sent, shortened."),
         }
     ),
-    "Health": _object({"status": {"const": "ok"}}),
-    "Readiness": _object(
+    "Health": closed({"status": {"const": "ok"}}),
+    "Readiness": closed(
         {
             "status": {"enum": ["ok", "degraded", "unavailable"]},
-            "parts": _object({"postgres": {"enum": ["ok", "away"]}, "schema": TEXT, "redis": {"enum": ["ok", "away"]}}),
-            "workers": _said({"type": "object", "additionalProperties": COUNT}, "Live workers of each model."),
+            "parts": closed({"postgres": {"enum": ["ok", "away"]}, "schema": TEXT, "redis": {"enum": ["ok", "away"]}}),
+            "workers": said({"type": "object", "additionalProperties": COUNT}, "Live workers of each model."),
         }
     ),
 }

@@ -12,11 +12,11 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from api import errors as api_errors
 from api.codes import CANCELLATIONS, ERRORS, FAILURES
 from api.docs import docs
-from api.doors import eachlabs, eachlabs_events
+from api.doors import DOORS
+from api.doors.eachlabs_create import DIALECT
 from api.files import files
 from api.front import front
 from api.health import health
-from fluxfarm import inputs
 from fluxfarm.catalog import load_catalog
 from fluxfarm.errors import FluxfarmError
 from fluxfarm.settings import Settings
@@ -34,7 +34,7 @@ def test_the_document_is_valid(described: Description) -> None:
 
 def test_each_route_is_described_and_each_description_has_a_route(described: Description) -> None:
     app = Flask("api", static_folder=None)
-    for blueprint in (eachlabs.door, eachlabs_events.events, files, health, docs, front):
+    for blueprint in (*DOORS, files, health, docs, front):
         app.register_blueprint(blueprint)
     there = {
         (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
@@ -55,7 +55,7 @@ def test_every_path_parameter_is_described(described: Description) -> None:
 
 def test_the_input_schema_is_the_one_that_validates(described: Description, farm: Settings) -> None:
     for slug, model in load_catalog(farm).models.items():
-        schema = dict(inputs.schema(model))
+        schema = dict(DIALECT.schema(model))
         del schema["$schema"]
         assert described.document["components"]["schemas"][f"{slug}.input"] == schema
 
