@@ -22,7 +22,7 @@ if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
 worker_class = Worker
 workers = Settings.from_environment(os.environ).api_workers
 # Held polls are cheap; the default of 1000 is not enough for them.
-worker_connections = 4000
+worker_connections = 5000
 preload_app = False
 timeout = 30
 graceful_timeout = 10

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 
-MOST_IN_ALL = 3000
+MOST_IN_ALL = 4000
 """Held by one process; it serves other connections beside them."""
 TIMES_THE_REST = 3
 """A tenant may hold so many times what is left free: three quarters if it is alone, and less the more there are.

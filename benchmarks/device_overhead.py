@@ -26,6 +26,7 @@ from fluxfarm.cli.migrate import alembic_config
 from fluxfarm.database import Database
 from fluxfarm.local.postgres import PrivatePostgres
 from fluxfarm.plans import Plan
+from fluxfarm.safety_policy import Ruling
 from fluxfarm.settings import Settings
 from fluxfarm.status import Stage
 from fluxfarm.storage import open_store
@@ -127,7 +128,7 @@ def admit(database: Database, model: Model, n: int) -> None:
         caller = keys.authenticate(session, key)
     order = inputs.parse(model, {"prompt": "a red circle"})
     for _ in range(n):
-        plan = Plan.of(order, kept={})
+        plan = Plan.of(order, kept={}, ruling=Ruling())
         asked = Request(uuid.uuid4(), caller, model, plan, order.echo, "benchmark")
         with database.session_scope() as session:
             admission.admit(session, asked, Rules(max_queued=n))

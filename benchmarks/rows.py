@@ -22,6 +22,7 @@ from fluxfarm.database import Database
 from fluxfarm.keys import Caller
 from fluxfarm.line import Line
 from fluxfarm.plans import Plan
+from fluxfarm.safety_policy import Ruling
 from fluxfarm.settings import Settings
 
 TENANTS = 100
@@ -184,7 +185,7 @@ def new_caller(database: Database, tenant: str) -> Caller:
 def request(caller: Caller, model: Model) -> admission.Request:
     """The least that can be asked."""
     order = inputs.parse(model, {"prompt": "nothing"})
-    plan = Plan.of(order, kept={})
+    plan = Plan.of(order, kept={}, ruling=Ruling())
     return admission.Request(
         id=uuid.uuid4(), caller=caller, model=model, plan=plan, shown_input=order.echo, request_id="bench"
     )
