@@ -9,6 +9,7 @@ ERRORS = {
         403,
         "`disable_safety_checker` is not for this key or model; the message says by whose policy.",
     ),
+    "prompt_blocked": (400, "The prompt asks for something that is not drawn here."),
     "tenant_suspended": (403, "The tenant of the key may not create predictions now."),
     "link_invalid": (403, "The link was changed, is not complete or has expired; the prediction has a fresh one."),
     "model_not_allowed": (403, "The key's or its tenant's list of models lacks this one; the message says whose."),

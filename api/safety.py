@@ -2,11 +2,16 @@
 
 from typing import Any, Final
 
+from flask import g
+
 from api.services import services
-from fluxfarm import checkers
+from fluxfarm import checkers, moderation
 from fluxfarm.catalog import Model
+from fluxfarm.errors import PromptBlocked
 from fluxfarm.inputs import Order
 from fluxfarm.keys import Caller
+from fluxfarm.moderation import Checked, Decision, Subject
+from fluxfarm.outcomes import Safety
 from fluxfarm.plans import Plan
 from fluxfarm.safety_policy import SCOPE, Policy, Ruling, Wish, rule
 
@@ -17,10 +22,13 @@ _REASONS: Final = {
 
 
 def ruling(caller: Caller, model: Model, order: Order, field: str) -> Ruling:
-    """Decide whether the pictures are checked; `field` is what the door calls the wish that they are not.
+    """Decide whether what is asked for is checked, and check its prompt.
+
+    `field` is what the door calls the wish that nothing is checked.
 
     Raises:
-        SafetyCheckerRequired: they may not go unchecked.
+        SafetyCheckerRequired: it may not go unchecked.
+        PromptBlocked: the prompt falls under a rule of the prompt filter; that is in the moderation log.
 
     """
     settings = services().settings
@@ -31,7 +39,29 @@ def ruling(caller: Caller, model: Model, order: Order, field: str) -> Ruling:
         "key": caller.safety,
     }
     wish = Wish(order.disable_safety_checker, field, scoped=SCOPE in caller.scopes)
-    return rule(said, wish, ignore_forbidden=settings.safety_off_forbidden == "ignore")
+    ruled = rule(said, wish, ignore_forbidden=settings.safety_off_forbidden == "ignore")
+    if ruled.checked and order.prompt is not None:
+        _refuse_blocked(caller, model, order.prompt, ruled)
+    return ruled
+
+
+def _refuse_blocked(caller: Caller, model: Model, prompt: str, ruled: Ruling) -> None:
+    prompts = services().prompts
+    broken = prompts.blocking(prompt)
+    if broken is None:
+        return
+    subject = Subject(
+        tenant_id=caller.tenant_id,
+        key_id=caller.key_id,
+        model=model.slug,
+        request_id=g.request_id,
+        policy=ruled.policy,
+        set_by=ruled.set_by,
+    )
+    flagged = Decision(Checked.PROMPT, "prompt", Safety.FLAGGED, withheld=True, checker=prompts.name, label=broken.name)
+    with services().database.session_scope() as session:
+        moderation.record(session, subject, [flagged])
+    raise PromptBlocked("The prompt asks for something that is not drawn here.")
 
 
 def foretold(plan: Plan, model: Model) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from fluxfarm.catalog import Catalog, load_catalog
 from fluxfarm.database import Database
 from fluxfarm.links import LinkSigner, load_secrets
 from fluxfarm.previews import Previews
+from fluxfarm.prompt_filter import PromptFilter
 from fluxfarm.queue import TokenQueue, redis_client
 from fluxfarm.ratelimit import RateLimiter
 from fluxfarm.settings import Settings
@@ -44,6 +45,7 @@ class Services:
     previews: Previews
     authenticator: Authenticator
     signer: LinkSigner
+    prompts: PromptFilter
 
 
 def build_services(settings: Settings) -> Services:
@@ -71,6 +73,7 @@ def build_services(settings: Settings) -> Services:
         previews=Previews(redis_client(settings)),
         authenticator=Authenticator(database, limiter),
         signer=LinkSigner(load_secrets(settings)),
+        prompts=PromptFilter.load(settings.blocked_prompts),
     )
 
 

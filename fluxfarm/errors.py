@@ -14,6 +14,7 @@ The API turns codes into HTTP numbers (`api/errors.py`), the worker into attempt
         Unauthenticated         no key, or one that is unknown, expired or revoked
         Forbidden               the key is right but may not do this
             SafetyCheckerRequired
+            PromptBlocked       the prompt falls under a rule of the prompt filter
             TenantSuspended
             ModelNotAllowed     the key's or its tenant's list of models lacks it
         LimitReached            try again later; carries `retry_after`
@@ -91,6 +92,10 @@ class Forbidden(FluxfarmError):
 
 class SafetyCheckerRequired(Forbidden):
     code = "safety_checker_required"
+
+
+class PromptBlocked(Forbidden):
+    code = "prompt_blocked"
 
 
 class TenantSuspended(Forbidden):

@@ -185,6 +185,9 @@ class Settings:
         "StableDiffusionSafetyChecker; none: pictures are marked unchecked; unset: the weights' own, if they have one",
         default=None,
     )
+    blocked_prompts: Path | None = setting(
+        path, "a file of words whose prompts are refused, beside our own; docs/safety.md tells its form", default=None
+    )
     safety_combine: str = setting(
         one_of("any", "all"), "of several checkers, whether any of them or only all withhold a picture", default="any"
     )

@@ -56,6 +56,7 @@ CREATE = Operation(
             "invalid_input",
             "model_not_found",
             "safety_checker_required",
+            "prompt_blocked",
             "tenant_suspended",
         ),
         "model_not_allowed",

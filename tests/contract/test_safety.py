@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fluxfarm import tenants
+from fluxfarm import moderation, tenants
 from fluxfarm.database import Database
 from fluxfarm.safety_policy import SCOPE
 from fluxfarm.settings import Settings
@@ -82,3 +82,23 @@ def test_a_withheld_picture_is_told_of_in_its_place(client: Client, database: Da
         "safety_checker": "eye@1",
     }
     assert {name for name, value in withheld.items() if value is not None} == {"withheld", "seed"}
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_prompt_that_is_not_drawn_here_is_refused_and_logged(
+    new_client: NewClient,
+    database: Database,
+    dry_run: bool,  # noqa: FBT001
+) -> None:
+    client, asked = new_client("studio"), {"model": "unserved", "input": {"prompt": "a n-u-d-e ch1ld", "seed": 4}}
+    refusal = client.post(asked, "/v1/prediction" + ("?dry_run=1" if dry_run else ""))
+    assert (refusal.status_code, refusal.json()["code"]) == (400, "prompt_blocked")
+    assert "ch1ld" not in refusal.text
+    with database.session_scope() as session:
+        (entry,) = moderation.recent(session, {}, limit=10)
+    assert (entry.stage, entry.what, entry.verdict, entry.withheld) == ("prompt", "prompt", "flagged", True)
+    assert (entry.tenant, entry.prediction_id) == ("studio", None)
+    assert entry.label is not None
+    assert entry.label.startswith("blocked_prompts.txt:")
+    may = new_client(scopes=MAY)
+    assert may.try_create("unserved", prompt="a nude child", disable_safety_checker=True).status_code == 200

@@ -1,0 +1,125 @@
+"""Words that are to be found however they are written, and not where they are not meant."""
+
+# ruff: noqa: RUF001 (they look alike: that is the point)
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fluxfarm.errors import SettingsError
+from fluxfarm.prompt_filter import PromptFilter
+from fluxfarm.spelling import readings
+
+
+def own(tmp_path: Path, text: str) -> PromptFilter:
+    file = tmp_path / "own.txt"
+    file.write_text(text)
+    return PromptFilter.load(file)
+
+
+@pytest.mark.parametrize("written", [
+    "gallows",
+    "GALLOWS",
+    "  Gallows!",
+    "a gallows, at dawn",
+    "g a l l o w s",
+    "a g-a-l-l-o-w-s",
+    "g.a.l.l.o.w.s",
+    "gal-lows",
+    "gal\u200blows",
+    "g\u00e2ll\u00f6ws",
+    "ga\u0336llo\u0336ws",
+    "ｇａｌｌｏｗｓ",
+    "𝐠𝐚𝐥𝐥𝐨𝐰𝐬",
+    "𝔤𝔞𝔩𝔩𝔬𝔴𝔰",
+    "ⓖⓐⓛⓛⓞⓦⓢ",
+    "gаllоws",
+    "gαllοωs",
+    "ɢᴀʟʟᴏᴡꜱ",
+    "g4ll0w5",
+    "g@llow$",
+    "ga!!ows",
+    "ga11ows",
+    "gaaalllooows",
+    "gallowses",
+    "_gallows_",
+])  # fmt: skip
+def test_a_word_is_found_however_it_is_written(tmp_path: Path, written: str) -> None:
+    assert own(tmp_path, "gallows").blocking(f"an old painting of {written} on a hill")
+
+
+@pytest.mark.parametrize("prompt", [
+    "a swallow",
+    "she follows",
+    "gal lows",
+    "7 candles, 5 plates, 11 spoons!",
+    "a gall of ows",
+    "",
+    "☂ ☃ ★",
+    "картина маслом: рыжий кот на окне",
+    "海の上の灯台",
+])  # fmt: skip
+def test_other_words_are_let_through(tmp_path: Path, prompt: str) -> None:
+    assert own(tmp_path, "gallows").blocking(prompt) is None
+
+
+def test_phrases_and_groups(tmp_path: Path) -> None:
+    found = own(tmp_path, "# a remark\n\nhang man | noose + tree | beam  # another\nblack flag\n")
+    for prompt in ("a hang man below a beam", "hangman on a tree", "trees and a noose", "a Black-Flag", "black  flags"):
+        assert found.blocking(prompt), prompt
+    for prompt in ("a hang man", "a tree", "black and a flag", "flag black", "hang a man on a beam"):
+        assert found.blocking(prompt) is None, prompt
+    rule = found.blocking("black flag")
+    assert rule is not None
+    assert rule.name == "own.txt:4"
+
+
+@pytest.mark.parametrize("prompt", [
+    "nude child", "a naked 5chool-girl", "c h i l d  p o r n", "lolicon",
+    "a deepfake of an actress, topless", "a 12-year-old, undressed",
+])  # fmt: skip
+def test_our_own_list_blocks_what_nobody_wants(prompt: str) -> None:
+    assert PromptFilter.load(None).blocking(prompt)
+
+
+@pytest.mark.parametrize("prompt", [
+    "a child flying a kite", "a nude by Rodin, marble", "a naked mole rat", "a Sussex village with children",
+    "a kid goat on a rock", "a large red circle in the center on a blue background", "a skull and crossbones",
+    "chord in A minor, sheet music", "young girl with a pearl earring",
+    "a nude, 22 years old", "sexy woman, minor freckles",
+])  # fmt: skip
+def test_our_own_list_lets_ordinary_prompts_through(prompt: str) -> None:
+    assert PromptFilter.load(None).blocking(prompt) is None
+
+
+@pytest.mark.parametrize("text", ["a | + b", "a + ", "| a", "!!!"])
+def test_a_line_that_says_nothing_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingsError, match=r"own\.txt:2: a word is missing"):
+        own(tmp_path, f"fine\n{text}\n")
+
+
+def test_a_list_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="cannot be read"):
+        PromptFilter.load(tmp_path / "none.txt")
+    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        PromptFilter.load(tmp_path / "bytes.txt")
+
+
+def test_its_name_tells_what_it_says(tmp_path: Path) -> None:
+    assert own(tmp_path, "a").name.startswith("blocked_prompts.txt+own.txt@")
+    assert own(tmp_path, "a").name != own(tmp_path, "b").name
+
+
+@given(st.text(max_size=300))
+def test_any_text_can_be_read(text: str) -> None:
+    assert readings(text).count(";") == 2
+    PromptFilter.load(None).blocking(text)
+
+
+def test_a_long_prompt_takes_no_long_time() -> None:
+    """Each part is read a few times at the most; a limit on time would be a guess."""
+    for text in ("a " * 5000, "a-" * 5000, "child " * 1600, "ä" * 10_000):
+        assert len(readings(text)) < 4 * len(text) + 100
