@@ -8,6 +8,7 @@ from flask import request
 
 from api import body, safety, test_outcome
 from api.services import services
+from fluxfarm import routing
 from fluxfarm.catalog import Model
 from fluxfarm.dialects import Dialect
 from fluxfarm.errors import FieldError, InvalidInput
@@ -58,10 +59,12 @@ def read(
             wrong.extend(refusal.details)
             return None
 
-    wanted, order, outcome = None, None, None
+    chosen, wanted, order, outcome = None, None, None, None
     if isinstance(name, str) and name:
-        wanted = model = services().catalog.model(name)
-        order = tried(lambda: dialect.order(model, fields))
+        chosen = tried(lambda: routing.choose(services().catalog, name, fields))
+    if chosen is not None:
+        wanted = model = chosen.model
+        order = tried(lambda: dialect.order(model, chosen.input))
         outcome = tried(lambda: test_outcome.wanted(request, model))
     kept = tried(lambda: body.retention_seconds(request))
     deadline = tried(lambda: body.cancel_after_seconds(request))

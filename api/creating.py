@@ -77,7 +77,12 @@ def create(caller: Caller, sent: dict[str, Any], read: Read, own_id: uuid.UUID |
         return _admit(caller, read(wrong), repeatable, until)
 
 
-def again(caller: Caller, own_id: Callable[[], uuid.UUID | None], flood: Flood) -> Made:
+def again(
+    caller: Caller,
+    own_id: Callable[[], uuid.UUID | None],
+    flood: Flood,
+    read_body: Callable[[], dict[str, Any]] = lambda: body.json_object(request),
+) -> Made:
     """What came of a create that was sent before, by a key whose creates are all refused for now.
 
     Raises:
@@ -88,7 +93,7 @@ def again(caller: Caller, own_id: Callable[[], uuid.UUID | None], flood: Flood) 
         raise flood.refusal()
     # Each is counted, found or not, before it is read: else these were the free flood.
     services().authenticator.count_replay(caller)
-    sent = body.json_object(request)
+    sent = read_body()
     repeatable, _ = known_by(caller, sent, own_id())
     known = services().creates.replay(repeatable) if repeatable else None
     if known is None:

@@ -26,7 +26,8 @@ MODE: Final = Field(
     default=Control.CANNY.value,
 )
 
-_BASE: Final = "flux-dev"
+BASE: Final = "flux-dev"
+"""What is asked for with no more than an image."""
 _BY_MODE: Final = {Control.CANNY: "flux-canny-dev", Control.DEPTH: "flux-depth-dev"}
 _FILLING: Final = ("mask", *(f"expand_{side}" for side in SIDES))
 
@@ -60,12 +61,12 @@ def choose(catalog: Catalog, name: str, sent: Any) -> Chosen:
 
 def served(catalog: Catalog) -> bool:
     """Whether `flux` can be asked for."""
-    return _BASE in catalog.models and AUTO not in catalog.models
+    return BASE in catalog.models and AUTO not in catalog.models
 
 
 def schema(catalog: Catalog) -> dict[str, Any]:
     """JSON Schema of what `flux` takes: an input of one of the models that it chooses among."""
-    slugs = (_BASE, "flux-fill-dev", *_BY_MODE.values(), "flux-redux-dev")
+    slugs = (BASE, "flux-fill-dev", *_BY_MODE.values(), "flux-redux-dev")
     among = {slug: inputs.schema(catalog.models[slug]) for slug in slugs if slug in catalog.models}
     properties = {name: described for each in among.values() for name, described in each["properties"].items()}
     mode = {MODE.name: {**MODE.schema(), "x-order": len(properties)}}
@@ -102,7 +103,7 @@ def _meant(sent: Mapping[str, Any], given: set[str]) -> tuple[str, str | None]:
         first, second, *_ = asked.values()
         raise _refused(second, f"goes with another model than {first}; send one of them, or name the model")
     if not asked:
-        return _BASE, None
+        return BASE, None
     ((slug, name),) = asked.items()
     return (_BY_MODE[_mode(sent)] if slug == "control" else slug), name
 

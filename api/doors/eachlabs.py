@@ -2,17 +2,18 @@
 
 import uuid
 from collections.abc import Callable
+from functools import partial
 
 from flask import Blueprint, Response, jsonify, request
 
 from api import body, creating, deletes, links, pace, polls
 from api.bodiless import bodiless
 from api.creating import Created
-from api.doors import eachlabs_create, eachlabs_dry_run, eachlabs_history
+from api.doors import eachlabs_again, eachlabs_create, eachlabs_dry_run, eachlabs_history
 from api.doors import eachlabs_words as words
 from api.polls import Looked, Wish
 from api.services import services
-from fluxfarm import history, lifecycle, lookup
+from fluxfarm import history, lifecycle, lookup, routing
 from fluxfarm.errors import FieldError, NotFound, Unavailable
 from fluxfarm.keys import Caller
 from fluxfarm.lookup import PredictionView
@@ -40,6 +41,12 @@ def create_by_own_id(prediction: str) -> Response:
 @door.post("/v1/prediction/run")
 def run() -> Response:
     return _create(lambda: None, _to_run)
+
+
+@door.post("/v1/prediction/<prediction>/again")
+def again(prediction: str) -> Response:
+    wanted = body.prediction_id(prediction)
+    return _create(lambda: None, _preferred, wanted)
 
 
 @door.get("/v1/prediction/<prediction>")
@@ -92,8 +99,11 @@ def models() -> Response:
     services().authenticator.count_public_read(request)
     wanted = request.args.get("name", "").lower()
     limit, offset = body.whole(request, "limit", 50, 1, 500), body.whole(request, "offset", 0, 0, 1_000_000)
-    found = [model for slug, model in services().catalog.models.items() if wanted in slug]
-    return jsonify([words.model(each) for each in found[offset : offset + limit]])
+    catalog = services().catalog
+    found = [words.model(model) for slug, model in catalog.models.items() if wanted in slug]
+    if routing.served(catalog) and wanted in routing.AUTO:
+        found.append(words.chosen_model(catalog))
+    return jsonify(found[offset : offset + limit])
 
 
 @door.get("/v1/model")
@@ -103,7 +113,10 @@ def model() -> Response:
     if not slug:
         message = "is required, as in /v1/model?slug=flux-dev"
         raise body.invalid([FieldError("slug", message)])
-    return jsonify(words.model(services().catalog.model(slug)))
+    catalog = services().catalog
+    if slug.lower() == routing.AUTO and routing.served(catalog):
+        return jsonify(words.chosen_model(catalog))
+    return jsonify(words.model(catalog.model(slug)))
 
 
 def _preferred(caller: Caller) -> int | None:
@@ -116,20 +129,24 @@ def _to_run(caller: Caller) -> int:
     return polls.wait_seconds(request, unsaid=polls.LONGEST_WAIT_SECONDS)
 
 
-def _create(own_id: Callable[[], uuid.UUID | None], seconds: Seconds) -> Response:
-    """Create, or find what came of it before; then, if its caller wishes to wait, wait and answer as a read would."""
+def _create(own_id: Callable[[], uuid.UUID | None], seconds: Seconds, of: uuid.UUID | None = None) -> Response:
+    """Create what the body asks for, or what `of` was; or find what came of it before.
+
+    Then, if its caller wishes to wait, wait and answer as a read would.
+    """
     authenticator = services().authenticator
     caller = authenticator.caller(request, scope="predict")
+    read_body = partial(eachlabs_again.sent, of) if of else partial(body.json_object, request)
     if (flood := authenticator.flood(caller)) is not None:
-        return _waited(caller, creating.again(caller, own_id, flood).created[0], seconds(caller))
+        return _waited(caller, creating.again(caller, own_id, flood, read_body).created[0], seconds(caller))
     with authenticator.counted_refusals(caller):
         dry_run, wait_seconds = body.flag(request, "dry_run"), seconds(caller)
     if dry_run:
         authenticator.count_read(caller)
-        checked = eachlabs_create.check(caller, body.json_object(request), own_id())
+        checked = eachlabs_create.check(caller, read_body(), own_id(), of)
         return jsonify(eachlabs_dry_run.told(checked))
     with authenticator.counted_refusals(caller):
-        created = eachlabs_create.create(caller, body.json_object(request), own_id())
+        created = eachlabs_create.create(caller, read_body(), own_id(), of)
     if created.replayed:
         authenticator.count_replay(caller)
     return _waited(caller, created, wait_seconds)

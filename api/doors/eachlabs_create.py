@@ -8,6 +8,7 @@ from typing import Any, Final
 from api import asked, creating
 from api.asked import Asked
 from api.creating import Created
+from api.doors import eachlabs_again
 from api.services import services
 from fluxfarm import admission
 from fluxfarm.dialects import Dialect
@@ -20,16 +21,18 @@ FIELDS: Final = ("model", "version", "priority", "input")
 PRIORITIES: Final = ("normal", "low")
 
 
-def create(caller: Caller, sent: dict[str, Any], own_id: uuid.UUID | None = None) -> Created:
-    """Admit a create, or find what came of it when it was sent before."""
-    return creating.create(caller, sent, lambda wrong: read(caller, sent, wrong), own_id)
+def create(
+    caller: Caller, sent: dict[str, Any], own_id: uuid.UUID | None = None, of: uuid.UUID | None = None
+) -> Created:
+    """Admit a create, of what `of` was or of what was sent, or find what came of it when it was sent before."""
+    return creating.create(caller, sent, lambda wrong: read(caller, _whole(caller, sent, of), wrong), own_id)
 
 
-def check(caller: Caller, sent: dict[str, Any], own_id: uuid.UUID | None = None) -> Asked:
+def check(caller: Caller, sent: dict[str, Any], own_id: uuid.UUID | None = None, of: uuid.UUID | None = None) -> Asked:
     """Read a create that shall only be looked at; raises what creating would, but for what limits say."""
     repeatable, wrong = creating.known_by(caller, sent, own_id)
     known = services().creates.replay(repeatable) if repeatable else None
-    found = read(caller, sent, wrong)
+    found = read(caller, _whole(caller, sent, of), wrong)
     admission.check_model(caller, found.model.slug)
     if known is None:
         with services().database.read_scope() as connection:
@@ -42,6 +45,10 @@ def read(caller: Caller, sent: dict[str, Any], found_wrong: Sequence[FieldError]
     wrong = [*_wrong_fields(sent), *found_wrong]
     low = sent.get("priority") == "low"
     return asked.read(caller, sent.get("model"), sent.get("input"), DIALECT, wrong, low_priority=low)
+
+
+def _whole(caller: Caller, sent: dict[str, Any], of: uuid.UUID | None) -> dict[str, Any]:
+    return eachlabs_again.asked(caller, of, sent) if of else sent
 
 
 def _wrong_fields(sent: dict[str, Any]) -> list[FieldError]:

@@ -12,7 +12,8 @@ from api import links, safety
 from api.doors.eachlabs_create import DIALECT
 from api.pace import eta_seconds
 from api.services import services
-from fluxfarm.catalog import Model
+from fluxfarm import routing
+from fluxfarm.catalog import Catalog, Model
 from fluxfarm.errors import ObjectMissing
 from fluxfarm.line import Place
 from fluxfarm.lookup import PredictionView
@@ -95,6 +96,13 @@ def model(described: Model) -> dict[str, Any]:
         "licence_url": described.licence_url,
         "stand_in": described.weights.stand_in,
     }
+
+
+def chosen_model(catalog: Catalog) -> dict[str, Any]:
+    """The model that stands for whichever its input asks for; a prediction is one of that."""
+    base = catalog.models[routing.BASE]
+    own = {"slug": routing.AUTO, "title": routing.TITLE, "description": routing.DESCRIPTION}
+    return {**model(base), **own, "request_schema": routing.schema(catalog)}
 
 
 def _input(view: PredictionView) -> dict[str, Any]:

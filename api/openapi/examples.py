@@ -21,6 +21,8 @@ def curl(operation: str, address: str, slug: str) -> str | None:
         "runPrediction": f"curl -sS {_url(address, '/v1/prediction/run')} {AUTHENTICATE} \\\n"
         f"  -H 'Content-Type: application/json' \\\n  -d '{body}'",
         "followPrediction": f"curl -sSN {_url(address, f'/v1/prediction/{ID}/events')} {AUTHENTICATE}",
+        "repeatPrediction": f"curl -sS {_url(address, f'/v1/prediction/{ID}/again')} {AUTHENTICATE} \\\n"
+        "  -H 'Content-Type: application/json' \\\n  -d '{\"input\": {\"guidance\": 5}}'",
         "cancelPrediction": f"curl -sS -X POST {_url(address, f'/v1/prediction/{ID}/cancel')} {AUTHENTICATE}",
         "deletePrediction": f"curl -sS -X DELETE {_url(address, f'/v1/prediction/{ID}')} {AUTHENTICATE}",
         "listExecutions": f"curl -sS {_url(address, '/v1/executions?status=success,error&limit=50')} {AUTHENTICATE}",

@@ -118,6 +118,18 @@ OPERATIONS = (
         parameters=("own id", *CREATE.parameters[1:]),
     ),
     Operation(
+        **{name: getattr(CREATE, name) for name in ("method", "answers", "scope")},
+        parameters=("prediction", *CREATE.parameters),
+        name="repeatPrediction",
+        path="/v1/prediction/{prediction}/again",
+        summary="Make a prediction again",
+        description="By the same model, input and seed, so the same weights draw the same pictures; what the body says"
+        " goes before what was sent then. Pictures that were sent as data need not be sent again. Limits and policies"
+        " are those of a create.",
+        errors=("not_found", *CREATE.errors),
+        body="AgainRequest",
+    ),
+    Operation(
         "getPrediction",
         "get",
         "/v1/prediction/{prediction}",

@@ -19,6 +19,7 @@ from api.openapi.values import (
     ref,
     said,
 )
+from fluxfarm import routing
 from fluxfarm.catalog import Catalog
 from fluxfarm.line import WaitingFor
 from fluxfarm.outcomes import Safety
@@ -38,14 +39,18 @@ def schemas(catalog: Catalog) -> dict[str, Schema]:
     nim = {f"{model.slug}.nim": nim_create.schema(model) for model in nim_create.offered(catalog)}
     for schema in (*of_inputs.values(), *oxen.values(), *nim.values()):
         del schema["$schema"]
-    requests = [_request(slug) for slug in catalog.models]
+    if routing.served(catalog):
+        of_inputs[f"{routing.AUTO}.input"] = routing.schema(catalog)
+        del of_inputs[f"{routing.AUTO}.input"]["$schema"]
+    requests = [_request(name.removesuffix(".input")) for name in of_inputs]
     request = requests[0] if len(requests) == 1 else {"oneOf": requests}
     others = {
         "OxenRequest": {"anyOf": [ref(name) for name in oxen]},
         "OxenEditRequest": of_oxen.EDIT,
         "NimRequest": {"anyOf": [ref(name) for name in nim] or [{"type": "object"}]},
     }
-    return {"CreateRequest": request, **others, **of_inputs, **oxen, **nim, **FIXED, **of_oxen.SHAPES, **of_nim.SHAPES}
+    asked = {"CreateRequest": request, "AgainRequest": _again(catalog), **others}
+    return {**asked, **of_inputs, **oxen, **nim, **FIXED, **of_oxen.SHAPES, **of_nim.SHAPES}
 
 
 def _request(slug: str) -> Schema:
@@ -62,6 +67,18 @@ def _request(slug: str) -> Schema:
         "input": ref(f"{slug}.input"),
     }
     return closed(properties, required=("model", "input"), title=f"A prediction of {slug}")
+
+
+def _again(catalog: Catalog) -> Schema:
+    properties: dict[str, Schema] = {
+        "model": {"enum": [*catalog.models], "description": "Another model. Left out: the same."},
+        "priority": {"enum": ["normal", "low", None], "description": "As for a create."},
+        "input": {
+            "type": "object",
+            "description": "Fields that shall be otherwise; null leaves one out. `seed: null` draws another.",
+        },
+    }
+    return closed(properties, required=(), title="The same again")
 
 
 def _header(schema: Schema, description: str) -> Schema:

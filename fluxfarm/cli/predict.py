@@ -3,50 +3,60 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from fluxfarm import inputs
+from fluxfarm import routing
 from fluxfarm.catalog import load_catalog
 from fluxfarm.cli.client import Client, client
 from fluxfarm.cli.following import until_end
 from fluxfarm.cli.transfer import picture_to_send, save_pictures
 from fluxfarm.settings import Settings
 
+FIELDS: Final = routing.schema(load_catalog(Settings()))["properties"]
+PICTURES: Final = [name for name, field in FIELDS.items() if "anyOf" in field]
+
 
 def input_options(command: Callable[..., None]) -> Callable[..., None]:
-    """An option per input of the API, by the same name; also with dashes."""
-    schema = inputs.schema(load_catalog(Settings()).model("flux-dev"))
-    for name, field in reversed(schema["properties"].items()):
+    """An option per input of any model, by the same name; also with dashes."""
+    for name, field in reversed(FIELDS.items()):
         if name == "prompt":
             continue
         names = dict.fromkeys((f"--{name.replace('_', '-')}", f"--{name}"))
-        kind: dict[str, Any] = {"is_flag": True} if field.get("type") == "boolean" else {"metavar": "VALUE"}
+        plain = field.get("type") == "boolean" and not field.get("default")
+        kind: dict[str, Any] = {"is_flag": True} if plain else {"metavar": "VALUE"}
         command = click.option(*names, name, default=None, help=field.get("description"), **kind)(command)
     return command
 
 
 @click.command()
-@click.argument("prompt")
+@click.argument("prompt", required=False)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where to save the picture.")
-@click.option("--model", default="flux-dev", show_default=True)
+@click.option("--model", help="Left out: whichever of the family the pictures ask for.")
+@click.option("--again", metavar="ID", help="Make that prediction again, by its seed, but for what is said here.")
 @click.option("--json", "as_json", is_flag=True, help="Print the finished prediction as JSON.")
 @input_options
-def predict(prompt: str, output: Path | None, model: str, *, as_json: bool, **sent: Any) -> None:
+def predict(
+    prompt: str | None, output: Path | None, model: str | None, again: str | None, *, as_json: bool, **sent: Any
+) -> None:
     """Draw PROMPT and save the pictures.
 
-    --image takes a file as well as an address. Several pictures are saved as NAME-1, NAME-2 and so on.
+    Pictures are given as files as well as addresses. Several pictures are saved as NAME-1, NAME-2 and so on.
     """
     if output and not output.absolute().parent.is_dir():
         raise click.ClickException(f"There is no directory {output.absolute().parent}.")
     api = client()
     given = {name: value for name, value in sent.items() if value is not None}
-    if "image" in given:
-        given["image"] = picture_to_send(given["image"])
+    given |= {name: picture_to_send(given[name]) for name in PICTURES if name in given}
+    given |= {name: _flag(given[name]) for name in given if FIELDS[name].get("type") == "boolean"}
+    if prompt is not None:
+        given["prompt"] = prompt
     if output and "output_format" not in given and output.suffix.lower() in (".webp", ".jpg", ".jpeg", ".png"):
         given["output_format"] = output.suffix[1:].lower()
-    created = api.call("POST", "/v1/prediction", json={"model": model, "input": {"prompt": prompt, **given}}).json()
+    where, otherwise = (f"/v1/prediction/{again}/again", None) if again else ("/v1/prediction", "flux")
+    asked = model or otherwise
+    created = api.call("POST", where, json={**({"model": asked} if asked else {}), "input": given}).json()
     finished = _follow(api, created["predictionID"])
     if as_json:
         click.echo(json.dumps(finished, indent=2))
@@ -56,6 +66,10 @@ def predict(prompt: str, output: Path | None, model: str, *, as_json: bool, **se
         click.echo(path, err=as_json)
     for notice in finished["notices"]:
         click.echo(notice, err=True)
+
+
+def _flag(said: Any) -> Any:
+    return {"true": True, "false": False}.get(str(said).lower(), said)
 
 
 def _follow(api: Client, prediction: str) -> dict[str, Any]:

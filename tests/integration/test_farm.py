@@ -171,6 +171,17 @@ def test_errors_are_one_sentence(farm: Farm, words: tuple[str, ...], said: str) 
     assert "Traceback" not in done.stderr
 
 
+def test_predict_makes_it_again_and_finds_the_model_for_a_mask(farm: Farm) -> None:
+    first = json.loads(farm.run("predict", "a red circle", "-o", "one.png", "--json").stdout)
+    again = json.loads(farm.run("predict", "--again", str(first["id"]), "-o", "two.png", "--json").stdout)
+    assert (farm.home / "one.png").read_bytes() != b""
+    assert again["images"][0]["sha256"] == first["images"][0]["sha256"]
+    Image.new("L", (64, 64), 255).save(farm.home / "mask.png")
+    asked = ("a blue square on a white background", "--image", "one.png", "--mask", "mask.png", "--json")
+    filled = json.loads(farm.run("predict", *asked).stdout)
+    assert (filled["status"], filled["model"]) == ("success", "flux-fill-dev")
+
+
 def test_keys_are_made_listed_and_revoked(farm: Farm) -> None:
     made = json.loads(farm.run("keys", "create", "--name", "short", "--json").stdout)
     headers = {"X-API-Key": made["key"]}

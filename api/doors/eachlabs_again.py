@@ -1,0 +1,64 @@
+"""`POST /v1/prediction/<id>/again`: the same once more, by the same seed, but for what its caller says otherwise."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any, Final
+
+from flask import request
+
+from api import body
+from api.files import MEDIA_TYPES
+from api.services import services
+from fluxfarm import lookup
+from fluxfarm.errors import FieldError, InvalidInput, NotFound, ObjectMissing
+from fluxfarm.keys import Caller
+from fluxfarm.lookup import PredictionView
+from fluxfarm.sent import shortened
+
+FIELDS: Final = ("model", "priority", "input")
+_SHAPE: Final = frozenset({"aspect_ratio", "width", "height"})
+
+
+def sent(prediction: uuid.UUID) -> dict[str, Any]:
+    """What was sent, with the id of what is asked for again, by which a repetition is known; raises `InvalidInput`."""
+    empty = not request.content_length and "Transfer-Encoding" not in request.headers
+    found = {} if empty else body.json_object(request)
+    wrong = [
+        FieldError(shortened(name), f"is not a field here; fields are {', '.join(FIELDS)}", shortened(found[name]))
+        for name in list(found)[:20]
+        if name not in FIELDS
+    ]
+    if not isinstance(found.get("input", {}), dict):
+        wrong.append(FieldError("input", "must be a JSON object of fields", shortened(found["input"])))
+    if wrong:
+        raise body.invalid(wrong)
+    return {**found, "again": str(prediction)}
+
+
+def asked(caller: Caller, prediction: uuid.UUID, said: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a create that asks for it again.
+
+    Raises:
+        NotFound: there is no such prediction of this tenant, or not any more.
+        InvalidInput: a picture that it was made from is gone.
+
+    """
+    with services().database.read_scope() as connection:
+        view = lookup.prediction(connection, prediction, caller.tenant_id)
+    if view is None:
+        raise NotFound("There is no such prediction.")
+    instead = dict(said.get("input", {}))
+    kept = {name: value for name, value in view.input.items() if not (name in _SHAPE and _SHAPE & instead.keys())}
+    pictures = {name: _picture(view, name) for name in view.plan.picture_keys if name not in instead}
+    whole = {**kept, "seed": view.plan.seeds[0], **pictures, **instead}
+    priority = {"priority": said["priority"]} if "priority" in said else {}
+    return {"model": said.get("model") or view.model, "input": whole, **priority}
+
+
+def _picture(view: PredictionView, name: str) -> str:
+    key = view.plan.picture_keys[name]
+    try:
+        return services().objects.data_uri(key, MEDIA_TYPES[key.rpartition(".")[2]])
+    except ObjectMissing:
+        wrong = FieldError(f"input.{name}", "is gone from the store: send it again")
+        raise InvalidInput(f"{wrong.field} {wrong.message}", details=(wrong,)) from None
