@@ -9,11 +9,11 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, request
 
-from api import body
+from api import body, gauges
 from api.app import application
 from api.health import health
 from api.services import services
-from fluxfarm import audit, keys, tenants
+from fluxfarm import audit, keys, lookup, moderation, tenants
 from fluxfarm.erasure import erase_tenant
 from fluxfarm.settings import Settings
 from fluxfarm.storage import open_store
@@ -21,6 +21,8 @@ from fluxfarm.storage import open_store
 admin = Blueprint("admin", __name__)
 
 MOST_ENTRIES = 1000
+MODERATED_BY = ("verdict", "stage", "tenant", "key_id")
+"""By what the moderation log may be narrowed."""
 
 
 def create_admin_app(settings: Settings) -> Flask:
@@ -123,6 +125,25 @@ def revoke_key(key_id: str) -> Response:
     actor = _actor()
     with services().database.session_scope() as session:
         return _json(dataclasses.asdict(keys.revoke(session, key_id, by=actor)))
+
+
+@admin.get("/moderation")
+def moderation_log() -> Response:
+    _actor()
+    limit = body.whole(request, "limit", 100, 1, MOST_ENTRIES)
+    wanted = {name: request.args[name] for name in MODERATED_BY if name in request.args}
+    with services().database.session_scope() as session:
+        found = moderation.recent(session, wanted, limit=limit)
+    return _json([dataclasses.asdict(each) for each in found])
+
+
+@admin.get("/metrics")
+def metrics() -> Response:
+    _actor()
+    with services().database.session_scope() as session:
+        workers, queues = lookup.live_workers(session), lookup.queues(session)
+        decided = moderation.counts(session, hours=1)
+    return gauges.answer(gauges.busy(workers, queues), gauges.moderated(decided))
 
 
 @admin.get("/audit")

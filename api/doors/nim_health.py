@@ -1,11 +1,11 @@
 """What NVIDIA's door says of itself: whether it lives and is ready, what it serves, and how busy it is."""
 
-from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Any, Final
 
 from flask import Blueprint, Response, jsonify, request
 
+from api import gauges
 from api.doors import nim_create
 from api.services import services
 from fluxfarm import lookup
@@ -14,7 +14,6 @@ from fluxfarm.errors import Unavailable
 
 health = Blueprint("nim health", __name__)
 
-METRICS_TYPE: Final = "text/plain; version=0.0.4"
 SPOKEN: Final = "1.0.0"
 """The version of the dialect."""
 
@@ -54,18 +53,7 @@ def metrics() -> Response:
     services().authenticator.count_public_read(request)
     with services().database.session_scope() as session:
         workers, queues = lookup.live_workers(session), lookup.queues(session)
-    return Response("".join(_gauges(workers, queues)), content_type=METRICS_TYPE)
-
-
-def _gauges(workers: Mapping[str, int], queues: Mapping[str, tuple[int, int]]) -> Iterable[str]:
-    slugs = services().catalog.models
-    yield "# HELP fluxfarm_workers Worker processes that take work.\n# TYPE fluxfarm_workers gauge\n"
-    yield from (f'fluxfarm_workers{{model="{slug}"}} {workers.get(slug, 0)}\n' for slug in slugs)
-    yield "# HELP fluxfarm_predictions Predictions that have not ended.\n# TYPE fluxfarm_predictions gauge\n"
-    for slug in slugs:
-        queued, processing = queues.get(slug, (0, 0))
-        yield f'fluxfarm_predictions{{model="{slug}",status="queued"}} {queued}\n'
-        yield f'fluxfarm_predictions{{model="{slug}",status="processing"}} {processing}\n'
+    return gauges.answer(gauges.busy(workers, queues))
 
 
 def _said(status: str, message: str) -> Response:

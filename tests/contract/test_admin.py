@@ -94,3 +94,15 @@ def test_no_other_key_gets_in_and_nothing_of_it_is_on_the_public_port(
     assert admin.get("/admin/tenants").status_code == 404
     assert admin.try_create().json()["code"] == "forbidden"
     assert requests.get(f"{url}/v1/models", timeout=30).status_code == 404
+
+
+def test_what_safety_checks_decided_is_read_and_counted(ask: Ask, new_client: NewClient) -> None:
+    refused = new_client("studio").try_create("unserved", prompt="a nude child")
+    assert refused.status_code == 400
+    (entry,) = ask("GET", "/admin/moderation?verdict=flagged&tenant=studio").json()
+    assert (entry["stage"], entry["withheld"]) == ("prompt", True)
+    assert ask("GET", "/admin/moderation?tenant=other").json() == []
+    metrics = ask("GET", "/admin/metrics").text
+    labels = 'model="unserved",stage="prompt",verdict="flagged",withheld="true"'
+    assert f"fluxfarm_moderation_last_hour{{{labels}}} 1" in metrics
+    assert 'fluxfarm_predictions{model="unserved",status="queued"} 0' in metrics
