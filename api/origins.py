@@ -11,11 +11,12 @@ ANY = "*"
 METHODS = "GET, POST, PUT, DELETE"
 SENT = (
     *("Authorization", "Content-Type", "X-API-Key", "X-Request-Id", "X-Test-Outcome", "Prefer", "If-None-Match"),
-    *("Idempotency-Key", "Expires-After", "Cancel-After", "Last-Event-ID", "traceparent"),
+    *("Idempotency-Key", "Expires-After", "Cancel-After", "Last-Event-ID", "traceparent", "NVCF-POLL-SECONDS"),
 )
 SHOWN = (
     *("ETag", "Retry-After", "X-Request-Id", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
     *("X-Concurrency-Limit", "X-Concurrency-Remaining", "Idempotent-Replayed", "Content-Disposition"),
+    *("nvcf-reqid", "nvcf-status"),
 )
 REMEMBERED_SECONDS = 7200
 """As long as browsers do at most."""

@@ -183,6 +183,20 @@ def test_history_with_cost(client: Client, database: Database, farm: Any) -> Non
     assert done["total_cost"] == 0.002
 
 
+def test_each_account_sees_its_own(new_client: NewClient, telling: Telling) -> None:
+    mine, other = new_client(), new_client()
+    with Reader(other.url + EVENTS, key=other.key) as reader:
+        enqueue(mine, model="unserved")
+        telling.succeed(telling.claim(), picture())
+        theirs = enqueue(other, model="unserved")
+        telling.succeed(telling.claim(), picture())
+        assert reader.next().data["generation_id"] == theirs
+    for client in (mine, other):
+        told = client.get("/api/ai/generations").json()
+        assert (told["total_entries"], told["total_cost"]) == (1, 0.001)
+        assert client.get(f"{QUEUE}?status=succeeded").json()["count"] == 1
+
+
 def test_what_takes_longer_can_be_polled(client: Client) -> None:
     answer = client.post(WAITING, f"{GENERATE}?wait=0")
     told = refused(answer, 504, "still_running")

@@ -11,8 +11,12 @@ UNKNOWN = "00000000-0000-4000-8000-000000000000"
 KEYED = {
     ("get", "/v1/prediction/{prediction}"),
     ("post", "/v1/prediction/{prediction}/cancel"),
+    ("post", "/v1/prediction/{prediction}/again"),
     ("delete", "/v1/prediction/{prediction}"),
     ("get", "/v1/prediction/{prediction}/events"),
+    ("get", "/api/ai/queue/{generation}"),
+    ("delete", "/api/ai/queue/{generation}"),
+    ("get", "/v2/nvcf/pexec/status/{prediction}"),
 }
 OPEN = {
     ("get", "/"),
@@ -23,14 +27,33 @@ OPEN = {
     ("get", "/v1/model"),
     ("get", "/v1/models"),
     ("get", "/files/{prediction}/{name}"),  # by signature alone
+    ("get", "/api/ai/models"),
+    ("get", "/api/ai/models/search"),
+    ("get", "/api/ai/models/{name}"),
+    ("get", "/v1/health/live"),
+    ("get", "/v1/health/ready"),
+    ("get", "/v1/metadata"),
+    ("get", "/v1/metrics"),
+    ("get", "/v1/version"),
 }
-LISTS = {("get", "/v1/executions"), ("get", "/v1/events")}
-"""Each tenant's, or key's, own: see `test_executions.py` and `test_events.py`."""
+LISTS = {
+    ("get", "/v1/executions"),
+    ("get", "/v1/events"),
+    ("get", "/api/ai/queue"),
+    ("get", "/api/ai/generations"),
+    ("get", "/api/events"),
+}
+"""Each tenant's, or key's, own: see `test_executions.py`, `test_events.py` and `test_oxen.py`."""
 CREATES = {
     ("post", "/v1/prediction"),
     ("post", "/v1/prediction/"),
     ("post", "/v1/prediction/run"),
     ("put", "/v1/prediction/{prediction}"),
+    ("post", "/api/ai/images/generate"),
+    ("post", "/api/ai/images/edit"),
+    ("post", "/api/ai/queue"),
+    ("post", "/v1/infer"),
+    ("post", "/v1/genai/{publisher}/{name}"),
 }
 """Another's id is no one's here, and may be taken: see `test_retries.py`."""
 
@@ -45,7 +68,7 @@ def test_anothers_prediction_is_unknown(new_client: NewClient, method: str, path
     owner, other = new_client(), new_client()
     prediction = owner.create(model="unserved", prompt="a secret lighthouse")
     foreign, unknown, nonsense = (
-        other.ask(method, re.sub(r"\{prediction\}", each, path)) for each in (prediction, UNKNOWN, "x" * 36)
+        other.ask(method, re.sub(r"\{\w+\}", each, path)) for each in (prediction, UNKNOWN, "x" * 36)
     )
     assert foreign.status_code == unknown.status_code == nonsense.status_code == 404
     assert foreign.content == unknown.content == nonsense.content
