@@ -75,8 +75,9 @@ lock: $(VENV)/dev ## pin every dependency with its hashes anew, within constrain
 	$(LOCK) --extra worker --extra local -o requirements/run.txt pyproject.toml
 	$(LOCK) --extra worker --extra local --extra dev -o requirements/dev.txt pyproject.toml
 
-docs: $(VENV)/up ## write docs/settings.md anew from the settings themselves
+docs: $(VENV)/up ## write docs/settings.md and docs/models anew from the settings and the catalogue
 	$(BIN)/fluxfarm settings --markdown > docs/settings.md
+	$(BIN)/fluxfarm models pages docs/models
 
 clean: ## remove what was installed; data stay
 	rm -rf $(VENV) build *.egg-info

@@ -5,10 +5,11 @@ import difflib
 import hashlib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fluxfarm.card import Card, read_card
 from fluxfarm.errors import ModelNotFound, SettingsError
 from fluxfarm.kinds import PIPELINES, Control, Kind
 from fluxfarm.licences import FLUX_DEV
@@ -118,6 +119,8 @@ class Model:
     """Weights of our own to try it out with, by their name."""
     aliases: tuple[str, ...] = ()
     """Other names that it is asked for by."""
+    card: Card | None = field(default=None, compare=False)
+    """What to know of it; None where nothing is written."""
 
     @property
     def finds_control(self) -> bool:
@@ -200,7 +203,10 @@ def _read(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, An
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"the catalogue {path} cannot be read: {error}") from error
     weights = {name: {**entry, "beside": path.parent} for name, entry in content.get("weights", {}).items()}
-    return content.get("models", {}), weights
+    models = {
+        slug: {**entry, "card": read_card(path.parent, slug)} for slug, entry in content.get("models", {}).items()
+    }
+    return models, weights
 
 
 def _weights(name: str, entries: Mapping[str, dict[str, Any]]) -> Weights:

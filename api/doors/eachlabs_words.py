@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from api import links, safety
+from api import cards, links, safety
 from api.doors.eachlabs_create import DIALECT
 from api.pace import eta_seconds
 from api.services import services
@@ -95,6 +95,7 @@ def model(described: Model) -> dict[str, Any]:
         "licence": described.licence,
         "licence_url": described.licence_url,
         "stand_in": described.weights.stand_in,
+        "card": cards.told(described.card),
     }
 
 

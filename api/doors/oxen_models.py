@@ -5,6 +5,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
+from api import cards
 from api.doors import oxen_create
 from api.doors.oxen_words import COST_UNIT, DIALECT
 from api.services import services
@@ -66,6 +67,7 @@ def _model(model: Model) -> Mapping[str, Any]:
         "stand_in": model.weights.stand_in,
         "license": model.licence,
         "license_url": model.licence_url,
+        "card": cards.told(model.card),
         "request_schema": described,
         "json_request_schema": described,
     }

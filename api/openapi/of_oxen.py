@@ -62,6 +62,7 @@ MODEL: Final = closed(
         "stand_in": {"type": "boolean"},
         "license": TEXT,
         "license_url": LINK,
+        "card": {"anyOf": [ref("Card"), {"type": "null"}]},
         "request_schema": said({"type": "object"}, "JSON Schema of a body that creates."),
         "json_request_schema": said({"type": "object"}, "The same."),
     }

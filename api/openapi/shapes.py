@@ -286,6 +286,27 @@ EXECUTIONS = closed(
     }
 )
 
+_TEXTS = {"type": "array", "items": TEXT}
+CARD = closed(
+    {
+        "parameters_billions": said({"type": "number"}, "Of what draws."),
+        "languages": _TEXTS,
+        "quantised": {"type": "boolean"},
+        "use_policy_url": said(TEXT, "Empty where there is none."),
+        "outputs": said(TEXT, "What pictures may be used for."),
+        "filters": said(TEXT, "What the licence asks of whoever deploys it; empty: nothing."),
+        "good_for": _TEXTS,
+        "limitations": _TEXTS,
+        "out_of_scope": _TEXTS,
+        "recommended": said({"type": "object"}, "Values that do well, in words, by field."),
+        "example": said({"type": "object"}, "An `input` to try."),
+        "parts": said({"type": "object"}, "Billions of parameters, by what loads as one."),
+        "device_memory_gib": said(
+            {"type": "object"}, "Reckoned for one picture of 1024 x 1024 in bfloat16, by `FLUXFARM_OFFLOAD`."
+        ),
+    }
+)
+
 MODEL = closed(
     {
         "slug": said(TEXT, "The name to ask for."),
@@ -299,6 +320,7 @@ MODEL = closed(
         "stand_in": said(
             {"type": "boolean"}, "Small weights serve it, to try it out: shapes, colours and places only."
         ),
+        "card": said({"anyOf": [ref("Card"), {"type": "null"}]}, "What to know of it, if that is written."),
     }
 )
 
@@ -335,6 +357,7 @@ FIXED: dict[str, Schema] = {
     ),
     "Executions": EXECUTIONS,
     "Execution": EXECUTION,
+    "Card": CARD,
     "Model": MODEL,
     "Error": ERROR,
     "FieldError": closed(

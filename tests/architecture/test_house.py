@@ -11,8 +11,11 @@ import pytest
 from api.codes import CANCELLATIONS, ERRORS, FAILURES
 from benchmarks import seeded_bugs
 from fluxfarm import errors
+from fluxfarm.catalog import load_catalog
+from fluxfarm.cli.model_pages import pages
 from fluxfarm.cli.settings import page
 from fluxfarm.errors import FluxfarmError
+from fluxfarm.inputs import parse, schema
 from fluxfarm.settings import PREFIX, Settings
 from fluxfarm.status import MOVES, TERMINAL, Status
 
@@ -93,6 +96,27 @@ def test_imports_stand_at_the_top() -> None:
 
 def test_every_setting_is_on_its_page() -> None:
     assert (ROOT / "docs/settings.md").read_text().rstrip() == page().rstrip(), "run `make docs`"
+
+
+def test_every_model_has_a_card_and_its_page() -> None:
+    written = {path.name: path.read_text() for path in (ROOT / "docs/models").glob("*.md")}
+    assert written == pages(), "run `make docs`"
+    models = load_catalog(Settings()).models.values()
+    assert [model.slug for model in models if model.card is None] == []
+
+
+def test_every_example_of_a_card_is_taken() -> None:
+    for model in load_catalog(Settings()).models.values():
+        assert model.card
+        parse(model, dict(model.card.example))
+        assert model.card.recommended.keys() <= {*schema(model)["properties"], "size"}
+
+
+def test_every_field_says_what_it_is() -> None:
+    for model in load_catalog(Settings()).models.values():
+        for name, field in schema(model)["properties"].items():
+            told = {"description", "examples"} <= field.keys()
+            assert told, f"{model.slug}: {name}"
 
 
 def test_settings_that_documents_name_exist() -> None:

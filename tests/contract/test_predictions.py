@@ -217,12 +217,15 @@ def test_another_key_of_the_same_tenant_sees_it(new_client: NewClient) -> None:
 
 def test_models_are_listed_and_described(stranger: Client) -> None:
     listed = stranger.get("/v1/models").json()
-    assert [each["slug"] for each in listed] == ["flux-dev", "unserved"]
+    assert [each["slug"] for each in listed] == ["flux-dev", "unserved", "flux"]
     assert stranger.get("/v1/model?slug=flux-dev").json() == listed[0]
     assert listed[0]["stand_in"] is True
+    assert listed[0]["card"]["parameters_billions"] == 12
+    assert listed[0]["card"]["device_memory_gib"]["none"] > listed[0]["card"]["device_memory_gib"]["model"]
+    assert listed[1]["card"] is None
     assert listed[0]["request_schema"]["properties"]["num_inference_steps"]["default"] == 28
     assert [each["slug"] for each in stranger.get("/v1/models?name=SERVED").json()] == ["unserved"]
-    assert stranger.get("/v1/models?limit=1&offset=1").json() == listed[1:]
+    assert stranger.get("/v1/models?limit=1&offset=1").json() == listed[1:2]
     assert stranger.get("/v1/models?offset=5").json() == []
 
 
