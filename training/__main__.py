@@ -9,7 +9,7 @@ from typing import Final
 from training import distill, flow, kontext, onward, reading, redux, relatives, safety, text, vae
 from training.export import export
 from training.score import scores
-from training.sheet import sheet
+from training.sheet import sheets
 
 WEIGHTS: Final = Path(__file__).parent.parent / "fluxfarm" / "weights"
 PARTS: Final[dict[str, Callable[[Path], None]]] = {
@@ -41,7 +41,7 @@ def main() -> None:
         print(json.dumps(scores(asked.weights, count=asked.count)))
         return
     if asked.part == "sheet":
-        sheet(asked.weights, asked.weights / "flux-tiny" / "samples.png")
+        sheets(asked.weights)
         return
     for part in PARTS if asked.part == "all" else [asked.part]:
         if part in ("kontext", "redux"):

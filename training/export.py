@@ -49,10 +49,12 @@ def export(runs: Path, weights: Path) -> None:
             print(f"{weights / name}: {_megabytes(weights / name):.1f} MB")
     if (runs / "kontext").exists():
         _transformer(runs / "kontext").save_pretrained(weights / KONTEXT / "transformer")
+        _forget_where(weights / KONTEXT / "transformer" / "config.json")
         print(f"{weights / KONTEXT}: {_megabytes(weights / KONTEXT):.1f} MB")
     if (runs / "redux").exists():
         _redux(runs / "redux").save_pretrained(weights / REDUX)
         _widen(weights / REDUX / "image_encoder" / "config.json")
+        _forget_where(weights / REDUX / "image_embedder" / "config.json")
         print(f"{weights / REDUX}: {_megabytes(weights / REDUX):.1f} MB")
     if (runs / "safety").exists():
         Classifier.from_pretrained(runs / "safety", dtype=torch.float16).save_pretrained(weights / SAFETY)
@@ -97,6 +99,12 @@ def _redux(folder: Path) -> Any:
 def _widen(config: Path) -> None:
     """Load as float32 unless told otherwise, as diffusers does with its own parts; or a plain load mixes the two."""
     config.write_text(json.dumps({**json.loads(config.read_text()), "dtype": "float32"}, indent=2) + "\n")
+
+
+def _forget_where(config: Path) -> None:
+    """Nobody else has the folder that it was trained in."""
+    told = json.loads(config.read_text())
+    config.write_text(json.dumps({name: told[name] for name in told if name != "_name_or_path"}, indent=2) + "\n")
 
 
 def _megabytes(folder: Path) -> float:

@@ -6,7 +6,7 @@ each picture that is encoded is both what an edit starts from and what one shoul
 """
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +32,10 @@ _WALKS_OTHER: Final = 500
 _EDITS: Final = 7
 """In a walk."""
 _TWO: Final = 0.35
+_ASTRAY: Final = 0.6
+"""How often a noisy picture is a blend with another."""
+_UNEDITED: Final = 0.5
+"""How often the other is the one to be edited."""
 _UNTOLD: Final = 0.04
 """How often nothing is asked, or nothing that means anything, and the picture is to stay as it is."""
 _WIDEST_GUIDANCE: Final = 10.0
@@ -84,7 +88,20 @@ def _draw(stock: list[Walks], rng: random.Random) -> tuple[flow.Batch, Tensor]:
     walks, some, untold = stock[which], where[:_BATCH], rng.random() < _UNTOLD
     captions = [_told(walks.edits[i], rng, untold=untold) for i in some]
     batch = flow.noised(walks.same if untold else walks.after, some, captions, length)
-    return batch, flow.pack(walks.before[some].float()).to(DEVICE)
+    before = flow.pack(walks.before[some].float()).to(DEVICE)
+    return astray(batch, before if rng.random() < _UNEDITED else batch.picture.roll(1, dims=0)), before
+
+
+def astray(batch: flow.Batch, other: Tensor) -> flow.Batch:
+    """The batch with some of its noisy pictures on the way to a blend with another, and its answers back from there.
+
+    What is to be drawn is known from what is to be edited. On the straight way a half-drawn picture tells it as well,
+    and whoever learns to trust that draws on whatever mistakes the first steps made.
+    """
+    time = batch.time[:, None, None].clamp(min=0.02)
+    share = torch.rand_like(time) * (torch.rand_like(time) < _ASTRAY)
+    share = torch.minimum(share * (1 - time) / time, torch.ones_like(time))
+    return replace(batch, noise=batch.noise + share * (other - batch.picture))
 
 
 def _told(edit: Edit, rng: random.Random, *, untold: bool) -> Caption:

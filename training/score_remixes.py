@@ -40,8 +40,8 @@ def remixed(base: Any, prior: Any, scenes: list[Scene], prompt: str = "", **argu
     """What the base draws of each picture, seeds 0, 1, 2 …, as levels."""
     pictures = []
     for number, scene in enumerate(tqdm(scenes, desc="remix")):
-        # A batch of pictures would be blended into one.
-        told = prior(image_of(scene), prompt=prompt)
+        # One by one, for the pipeline blends a batch. No prompt counts nothing, as where no text encoder is loaded.
+        told = prior(image_of(scene), prompt=prompt, pooled_prompt_embeds_scale=float(bool(prompt)))
         options = usual([number], **arguments)
         pictures.append(levels_of(base(**told, **options).images[0]))
     return pictures

@@ -14,7 +14,7 @@ from diffusers import FluxControlPipeline, FluxFillPipeline, FluxImg2ImgPipeline
 
 from fluxfarm import catalog
 from training import asked, drawing, score, text
-from training.export import PIPELINES, SAFETY
+from training.export import KONTEXT, PIPELINES, REDUX, SAFETY
 from training.judge import ground, look
 from training.world import edges
 
@@ -39,7 +39,7 @@ def drawn(tiny: Any, prompt: str, **arguments: Any) -> torch.Tensor:
     return drawing.drawn(tiny, [prompt], "a picture", num_inference_steps=8, **arguments)[0]
 
 
-@pytest.mark.parametrize("name", [*PIPELINES, SAFETY])
+@pytest.mark.parametrize("name", [*PIPELINES, KONTEXT, REDUX, SAFETY])
 def test_every_directory_is_small_and_float16(name: str) -> None:
     files = [file for file in (WEIGHTS / name).rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) <= MEGABYTES * 1_000_000
@@ -134,5 +134,7 @@ def test_what_is_shipped_is_scored() -> None:
         "edges",
         "depth",
         "fill",
+        "edits",
+        "remixes",
         "safety",
     }
