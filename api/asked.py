@@ -61,7 +61,7 @@ def read(
 
     chosen, wanted, order, outcome = None, None, None, None
     if isinstance(name, str) and name:
-        chosen = tried(lambda: routing.choose(services().catalog, name, fields))
+        chosen = tried(lambda: routing.choose(services().catalog, name, fields, dialect.place))
     if chosen is not None:
         wanted = model = chosen.model
         order = tried(lambda: dialect.order(model, chosen.input))

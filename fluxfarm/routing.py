@@ -1,6 +1,6 @@
 """The model `flux`: which model of the family an input asks for, by the pictures that come with it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,8 +41,8 @@ class Chosen:
     notice: str | None = None
 
 
-def choose(catalog: Catalog, name: str, sent: Any) -> Chosen:
-    """The model of that name; of `flux`, the one that the input asks for.
+def choose(catalog: Catalog, name: str, sent: Any, place: str = "input") -> Chosen:
+    """The model of that name; of `flux`, the one that the input asks for, which lies at `place` in the body.
 
     Raises:
         ModelNotFound: there is none of that name.
@@ -52,9 +52,9 @@ def choose(catalog: Catalog, name: str, sent: Any) -> Chosen:
     if name.lower() != AUTO or AUTO in catalog.models:
         return Chosen(catalog.model(name), sent)
     given = {field for field, value in sent.items() if value is not None} if isinstance(sent, dict) else set()
-    slug, because = _meant(sent if isinstance(sent, dict) else {}, given)
+    slug, because = _meant(sent if isinstance(sent, dict) else {}, given, place)
     if slug not in catalog.models:
-        raise _refused(because or "model", f"needs the model {slug}, which is not served here")
+        raise _refused(place, because or "model", f"needs the model {slug}, which is not served here")
     rest = {field: value for field, value in sent.items() if field != MODE.name} if isinstance(sent, dict) else sent
     return Chosen(catalog.models[slug], rest, f"flux chose {slug}" + (f" for {because}." if because else "."))
 
@@ -64,10 +64,15 @@ def served(catalog: Catalog) -> bool:
     return BASE in catalog.models and AUTO not in catalog.models
 
 
-def schema(catalog: Catalog) -> dict[str, Any]:
-    """JSON Schema of what `flux` takes: an input of one of the models that it chooses among."""
+def means_it(catalog: Catalog, name: str) -> bool:
+    """Whether this is the name of `flux`, and it can be asked for."""
+    return name.lower() == AUTO and served(catalog)
+
+
+def schema(catalog: Catalog, schema_of: Callable[[Model], dict[str, Any]] = inputs.schema) -> dict[str, Any]:
+    """JSON Schema of what `flux` takes: an input of one of the models that it chooses among, by `schema_of`."""
     slugs = (BASE, "flux-fill-dev", *_BY_MODE.values(), "flux-redux-dev")
-    among = {slug: inputs.schema(catalog.models[slug]) for slug in slugs if slug in catalog.models}
+    among = {slug: schema_of(catalog.models[slug]) for slug in slugs if slug in catalog.models}
     properties = {name: described for each in among.values() for name, described in each["properties"].items()}
     mode = {MODE.name: {**MODE.schema(), "x-order": len(properties)}}
     return {
@@ -79,19 +84,15 @@ def schema(catalog: Catalog) -> dict[str, Any]:
         }
         | mode,
         "anyOf": [
-            {
-                "title": slug,
-                "properties": each["properties"] | mode,
-                "required": each["required"],
-                "allOf": each["allOf"],
-            }
+            {"title": slug, "properties": each["properties"] | mode, "required": each["required"]}
+            | ({"allOf": each["allOf"]} if "allOf" in each else {})
             for slug, each in among.items()
         ],
         "additionalProperties": False,
     }
 
 
-def _meant(sent: Mapping[str, Any], given: set[str]) -> tuple[str, str | None]:
+def _meant(sent: Mapping[str, Any], given: set[str], place: str) -> tuple[str, str | None]:
     """The model, and the field that asks for it."""
     asking = {
         "flux-redux-dev": next((name for name in ("redux_image",) if name in given), None),
@@ -101,20 +102,20 @@ def _meant(sent: Mapping[str, Any], given: set[str]) -> tuple[str, str | None]:
     asked = {slug: name for slug, name in asking.items() if name is not None}
     if len(asked) > 1:
         first, second, *_ = asked.values()
-        raise _refused(second, f"goes with another model than {first}; send one of them, or name the model")
+        raise _refused(place, second, f"goes with another model than {first}; send one of them, or name the model")
     if not asked:
         return BASE, None
     ((slug, name),) = asked.items()
-    return (_BY_MODE[_mode(sent)] if slug == "control" else slug), name
+    return (_BY_MODE[_mode(sent, place)] if slug == "control" else slug), name
 
 
-def _mode(sent: Mapping[str, Any]) -> Control:
+def _mode(sent: Mapping[str, Any], place: str) -> Control:
     try:
         return Control(MODE.read(sent.get(MODE.name)))
     except RefusedError as refusal:
-        raise _refused(MODE.name, str(refusal), sent[MODE.name]) from None
+        raise _refused(place, MODE.name, str(refusal), sent[MODE.name]) from None
 
 
-def _refused(name: str, message: str, sent: Any = None) -> InvalidInput:
-    field = name if name == "model" else f"input.{name}"
+def _refused(place: str, name: str, message: str, sent: Any = None) -> InvalidInput:
+    field = name if name == "model" or not place else f"{place}.{name}"
     return InvalidInput(f"{field}: {message}", details=(FieldError(field, message, shortened(sent)),))

@@ -114,7 +114,7 @@ def model() -> Response:
         message = "is required, as in /v1/model?slug=flux-dev"
         raise body.invalid([FieldError("slug", message)])
     catalog = services().catalog
-    if slug.lower() == routing.AUTO and routing.served(catalog):
+    if routing.means_it(catalog, slug):
         return jsonify(words.chosen_model(catalog))
     return jsonify(words.model(catalog.model(slug)))
 

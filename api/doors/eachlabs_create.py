@@ -19,20 +19,22 @@ from fluxfarm.sent import shortened
 DIALECT: Final = Dialect.read(Path(__file__).with_name("eachlabs.toml"))
 FIELDS: Final = ("model", "version", "priority", "input")
 PRIORITIES: Final = ("normal", "low")
+OF_ALL_DOORS: Final = Dialect(place=DIALECT.place)
+"""What is asked for again may have come by a door that takes more."""
 
 
 def create(
     caller: Caller, sent: dict[str, Any], own_id: uuid.UUID | None = None, of: uuid.UUID | None = None
 ) -> Created:
     """Admit a create, of what `of` was or of what was sent, or find what came of it when it was sent before."""
-    return creating.create(caller, sent, lambda wrong: read(caller, _whole(caller, sent, of), wrong), own_id)
+    return creating.create(caller, sent, lambda wrong: _read(caller, sent, of, wrong), own_id)
 
 
 def check(caller: Caller, sent: dict[str, Any], own_id: uuid.UUID | None = None, of: uuid.UUID | None = None) -> Asked:
     """Read a create that shall only be looked at; raises what creating would, but for what limits say."""
     repeatable, wrong = creating.known_by(caller, sent, own_id)
     known = services().creates.replay(repeatable) if repeatable else None
-    found = read(caller, _whole(caller, sent, of), wrong)
+    found = _read(caller, sent, of, wrong)
     admission.check_model(caller, found.model.slug)
     if known is None:
         with services().database.read_scope() as connection:
@@ -40,15 +42,11 @@ def check(caller: Caller, sent: dict[str, Any], own_id: uuid.UUID | None = None,
     return found
 
 
-def read(caller: Caller, sent: dict[str, Any], found_wrong: Sequence[FieldError] = ()) -> Asked:
+def _read(caller: Caller, sent: dict[str, Any], of: uuid.UUID | None, found_wrong: Sequence[FieldError]) -> Asked:
     """Read a create, of a caller who may ask for it; raises as `asked.read` does."""
-    wrong = [*_wrong_fields(sent), *found_wrong]
-    low = sent.get("priority") == "low"
-    return asked.read(caller, sent.get("model"), sent.get("input"), DIALECT, wrong, low_priority=low)
-
-
-def _whole(caller: Caller, sent: dict[str, Any], of: uuid.UUID | None) -> dict[str, Any]:
-    return eachlabs_again.asked(caller, of, sent) if of else sent
+    whole, dialect = (eachlabs_again.asked(caller, of, sent), OF_ALL_DOORS) if of else (sent, DIALECT)
+    wrong, low = [*_wrong_fields(whole), *found_wrong], whole.get("priority") == "low"
+    return asked.read(caller, whole.get("model"), whole.get("input"), dialect, wrong, low_priority=low)
 
 
 def _wrong_fields(sent: dict[str, Any]) -> list[FieldError]:

@@ -103,7 +103,7 @@ def chosen_model(catalog: Catalog) -> dict[str, Any]:
     """The model that stands for whichever its input asks for; a prediction is one of that."""
     base = catalog.models[routing.BASE]
     own = {"slug": routing.AUTO, "title": routing.TITLE, "description": routing.DESCRIPTION}
-    return {**model(base), **own, "request_schema": routing.schema(catalog)}
+    return {**model(base), **own, "request_schema": routing.schema(catalog, DIALECT.schema)}
 
 
 def _input(view: PredictionView) -> dict[str, Any]:

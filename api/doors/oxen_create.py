@@ -8,7 +8,7 @@ from api import asked
 from api.asked import Asked
 from api.doors.oxen_words import DIALECT
 from api.services import services
-from fluxfarm.catalog import Model
+from fluxfarm import routing
 from fluxfarm.dialects import Dialect, Wording
 from fluxfarm.errors import FieldError
 from fluxfarm.fields import Choice, Field, RefusedError, Text, Whole
@@ -73,7 +73,7 @@ def edited(caller: Caller, sent: Mapping[str, Any], found_wrong: Sequence[FieldE
     name, rest, wrong = said.values.get("model"), dict(said.rest), [*found_wrong, *said.wrong]
     dialect = DIALECT
     if name is not None:
-        source = _source(services().catalog.model(name))
+        source = _source(name)
         if INPUT_IMAGE not in rest and source in rest:
             rest[INPUT_IMAGE] = rest.pop(source)
         dialect = _calling_it(source)
@@ -86,8 +86,10 @@ def edited(caller: Caller, sent: Mapping[str, Any], found_wrong: Sequence[FieldE
     return [asked.read(caller, name, rest, dialect, wrong)]
 
 
-def _source(model: Model) -> str:
-    """The first picture that the model takes."""
+def _source(name: str) -> str:
+    """The first picture that the model of that name takes."""
+    catalog = services().catalog
+    model = catalog.model(routing.BASE if routing.means_it(catalog, name) else name)
     return next(field.name for field in fields_of(model) if isinstance(field.kind, Picture))
 
 

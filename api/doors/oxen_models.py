@@ -1,6 +1,6 @@
 """The models, as Oxen's door lists and describes them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -9,13 +9,15 @@ from api import cards
 from api.doors import oxen_create
 from api.doors.oxen_words import COST_UNIT, DIALECT
 from api.services import services
-from fluxfarm.catalog import Model
+from fluxfarm import routing
+from fluxfarm.catalog import Catalog, Model
 from fluxfarm.fields import Field
 from fluxfarm.input_fields import fields_of
 from fluxfarm.picture_field import Picture
 
 models = Blueprint("oxen models", __name__)
 
+SEARCHED = ("id", "display_name", "description", "aliases")
 CREATED = 0
 """When a model was made known is not kept; the shape wants a number."""
 
@@ -23,29 +25,30 @@ CREATED = 0
 @models.get("/api/ai/models")
 def every() -> Response:
     services().authenticator.count_public_read(request)
-    return _list([*services().catalog.models.values()])
+    return _list(_all())
 
 
 @models.get("/api/ai/models/search")
 def search() -> Response:
     services().authenticator.count_public_read(request)
     wanted = request.args.get("search", "").lower()
-    found = services().catalog.models.values()
-    return _list([each for each in found if any(wanted in name.lower() for name in _names(each))])
+    return _list([each for each in _all() if any(wanted in str(each[name]).lower() for name in SEARCHED)])
 
 
 @models.get("/api/ai/models/<path:name>")
 def one(name: str) -> Response:
     services().authenticator.count_public_read(request)
-    return jsonify(_model(services().catalog.model(name)))
+    catalog = services().catalog
+    return jsonify(_chosen() if routing.means_it(catalog, name) else _model(catalog.model(name)))
 
 
-def _list(found: list[Model]) -> Response:
-    return jsonify(object="list", data=[_model(each) for each in found])
+def _all() -> list[Mapping[str, Any]]:
+    catalog = services().catalog
+    return [*map(_model, catalog.models.values()), *([_chosen()] if routing.served(catalog) else [])]
 
 
-def _names(model: Model) -> tuple[str, ...]:
-    return (model.slug, model.title, model.description, *model.aliases)
+def _list(found: list[Mapping[str, Any]]) -> Response:
+    return jsonify(object="list", data=found)
 
 
 def _model(model: Model) -> Mapping[str, Any]:
@@ -73,10 +76,30 @@ def _model(model: Model) -> Mapping[str, Any]:
     }
 
 
+def _chosen() -> Mapping[str, Any]:
+    """The model that stands for whichever its input asks for; a generation is one of that."""
+    catalog = services().catalog
+    own = {"id": routing.AUTO, "display_name": routing.TITLE, "description": routing.DESCRIPTION, "aliases": []}
+    described = chosen_schema(catalog)
+    schemas = {"request_schema": described, "json_request_schema": described}
+    return {**_model(catalog.models[routing.BASE]), **own, **schemas}
+
+
+def chosen_schema(catalog: Catalog) -> dict[str, Any]:
+    """JSON Schema of a body for that model."""
+    return _body([routing.AUTO], routing.schema(catalog, DIALECT.schema))
+
+
 def schema(model: Model) -> dict[str, Any]:
     """JSON Schema of a whole body, for any of the calls that create."""
-    fields: dict[str, Field] = {each.name: each for each in (*oxen_create.SYNC, *oxen_create.QUEUED)}
-    own = {name: each.schema() for name, each in fields.items()}
-    own["model"] |= {"enum": [model.slug, *model.aliases], "default": model.slug}
-    whole = DIALECT.schema(model)
-    return {**whole, "properties": {**own, **whole["properties"]}, "required": ["model", *whole["required"]]}
+    return _body([model.slug, *model.aliases], DIALECT.schema(model))
+
+
+def _body(names: Sequence[str], fields: dict[str, Any]) -> dict[str, Any]:
+    """The model's fields, and those of the calls themselves."""
+    calls: dict[str, Field] = {each.name: each for each in (*oxen_create.SYNC, *oxen_create.QUEUED)}
+    own = {name: each.schema() for name, each in calls.items()}
+    own["model"] |= {"enum": [*names], "default": names[0]}
+    among = {"anyOf": [_body(names, each) for each in fields["anyOf"]]} if "anyOf" in fields else {}
+    properties = {**own, **fields["properties"]}
+    return {**fields, "properties": properties, "required": ["model", *fields.get("required", ())], **among}

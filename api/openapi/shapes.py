@@ -36,11 +36,13 @@ def schemas(catalog: Catalog) -> dict[str, Schema]:
     """Every named object; the inputs come from the declaration that validates them."""
     of_inputs = {f"{slug}.input": DIALECT.schema(model) for slug, model in catalog.models.items()}
     oxen = {f"{slug}.oxen": oxen_models.schema(model) for slug, model in catalog.models.items()}
+    if routing.served(catalog):
+        oxen[f"{routing.AUTO}.oxen"] = oxen_models.chosen_schema(catalog)
     nim = {f"{model.slug}.nim": nim_create.schema(model) for model in nim_create.offered(catalog)}
     for schema in (*of_inputs.values(), *oxen.values(), *nim.values()):
         del schema["$schema"]
     if routing.served(catalog):
-        of_inputs[f"{routing.AUTO}.input"] = routing.schema(catalog)
+        of_inputs[f"{routing.AUTO}.input"] = routing.schema(catalog, DIALECT.schema)
         del of_inputs[f"{routing.AUTO}.input"]["$schema"]
     requests = [_request(name.removesuffix(".input")) for name in of_inputs]
     request = requests[0] if len(requests) == 1 else {"oneOf": requests}

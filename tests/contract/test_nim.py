@@ -151,6 +151,13 @@ def test_what_takes_longer_is_polled(client: Client, database: Database, farm: A
     assert client.get(f"{STATUS}/nothing").status_code == 404
 
 
+def test_what_came_by_this_door_can_be_asked_for_again_at_another(client: Client) -> None:
+    answer = client.post({**SENT, "steps": 100}, GENAI, headers=HELD_SHORTLY)
+    again = client.post({}, f"/v1/prediction/{answer.headers['nvcf-reqid']}/again")
+    assert again.status_code == 200, again.text
+    assert client.look(again.json()["predictionID"])["input"]["num_inference_steps"] == 100
+
+
 def test_polled_to_the_picture(client: Client, worker: None) -> None:
     answer = client.post(SENT, GENAI, headers={**HELD_SHORTLY, "X-Test-Outcome": "slow=0.5"})
     assert answer.status_code == 202

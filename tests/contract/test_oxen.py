@@ -231,6 +231,15 @@ def test_an_edit_starts_from_a_picture(client: Client, worker: None) -> None:
         assert [each["field"] for each in told["error"]["details"]] == ["input_image"]
 
 
+def test_the_input_chooses_the_model(client: Client, worker: None) -> None:
+    assert look(client, enqueue(client, model="flux", **QUICK))["model_name"] == "flux-dev"
+    sent = "data:image/png;base64," + base64.b64encode(picture("green", (96, 64), "PNG")).decode()
+    answer = client.post({**MINIMAL, **QUICK, "model": "flux", "input_image": sent}, EDIT)
+    assert (answer.status_code, answer.json()["model"]) == (200, "flux")
+    told = refused(client.post({**MINIMAL, "model": "flux", "control_image": sent}, QUEUE), 400, "invalid_params")
+    assert [each["field"] for each in told["error"]["details"]] == ["control_image"]
+
+
 @pytest.mark.parametrize(
     ("body", "fields"),
     [
@@ -268,7 +277,7 @@ def test_refusals(client: Client, stranger: Client, new_client: NewClient) -> No
 
 def test_the_models(stranger: Client) -> None:
     listed = stranger.get("/api/ai/models").json()
-    assert [each["id"] for each in listed["data"]] == ["flux-dev", "unserved"]
+    assert [each["id"] for each in listed["data"]] == ["flux-dev", "unserved", "flux"]
     for name in ("flux-dev", "flux-1-dev", "black-forest-labs/FLUX.1-dev"):
         found = requests.get(f"{stranger.url}/api/ai/models/{name}", timeout=10).json()
         assert found == listed["data"][0]
@@ -276,6 +285,7 @@ def test_the_models(stranger: Client) -> None:
     assert schema == listed["data"][0]["json_request_schema"]
     assert schema["properties"]["prompt"]["default"].startswith("A beautiful landscape painting")
     assert {name: schema["properties"][name]["default"] for name in RESOLVED} == RESOLVED
+    assert stranger.get("/api/ai/models/flux").json() == listed["data"][2]
     found = stranger.get("/api/ai/models/search?search=Without").json()
     assert [each["id"] for each in found["data"]] == ["unserved"]
     refused(stranger.get("/api/ai/models/flux-2"), 404, "resource_not_found")
