@@ -9,6 +9,7 @@ import click
 from fluxfarm import inputs
 from fluxfarm.catalog import load_catalog
 from fluxfarm.cli.model_pages import pages
+from fluxfarm.cli.pull import pull
 from fluxfarm.settings import Settings
 
 
@@ -46,3 +47,6 @@ def write_pages(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
         (directory / name).write_text(text)
+
+
+models.add_command(pull)
