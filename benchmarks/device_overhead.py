@@ -24,6 +24,7 @@ from fluxfarm.admission import Request, Rules
 from fluxfarm.catalog import Model, load_catalog
 from fluxfarm.cli.migrate import alembic_config
 from fluxfarm.database import Database
+from fluxfarm.inputs import Order
 from fluxfarm.local.postgres import PrivatePostgres
 from fluxfarm.plans import Plan
 from fluxfarm.safety_policy import Ruling
@@ -120,14 +121,19 @@ def measure(predictions: int, *, side: int, seconds: float) -> dict[str, float]:
 
 
 def admit(database: Database, model: Model, n: int) -> None:
+    admit_orders(database, model, [inputs.parse(model, {"prompt": "a red circle"})] * n)
+
+
+def admit_orders(database: Database, model: Model, orders: Sequence[Order]) -> None:
+    """Queue a prediction for each, of one key that may have them all."""
+    n = len(orders)
     with database.session_scope() as session:
         tenants.ensure(session, "benchmark", by="test")
         limits = {"creates_per_minute": 10 * n, "max_active": n}
         key = keys.issue(session, tenant="benchmark", settings=limits, by="benchmark").key
     with database.session_scope() as session:
         caller = keys.authenticate(session, key)
-    order = inputs.parse(model, {"prompt": "a red circle"})
-    for _ in range(n):
+    for order in orders:
         plan = Plan.of(order, kept={}, ruling=Ruling())
         asked = Request(uuid.uuid4(), caller, model, plan, order.echo, "benchmark")
         with database.session_scope() as session:

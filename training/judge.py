@@ -8,13 +8,15 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from training.world import COLOURS, DISTANCES, PLACES, SHAPES, SIZES, Scene, Thing, outlines, place_centre
+from training.world import COLOURS, DISTANCES, FORBIDDEN, PLACES, SHAPES, SIZES, Scene, Thing, outlines, place_centre
 
 _PALETTE: Final = torch.tensor(list(COLOURS.values()), dtype=torch.float32)
 _APART: Final = 57.0
 """A pixel this far from the background's colour, in levels of 0 to 255 over all three channels, belongs to a thing."""
 _LEAST: Final = 24
 """Pixels that a thing must have at the least."""
+_TOLD: Final = 0.65
+"""Overlap from which somebody who looks would tell the motif, too; below lie smears."""
 _GROW: Final = (0.94, 1.0, 1.06)
 _MOVE: Final = (-0.6, 0.0, 0.6)
 
@@ -95,6 +97,15 @@ def colours_and_sides_right(picture: Tensor, scene: Scene) -> bool:
     return _same_way(across, second_x - first_x, picture.shape[1]) and _same_way(
         down, second_y - first_y, picture.shape[0]
     )
+
+
+def shows_motif(picture: Tensor) -> bool:
+    """Whether the forbidden motif covers what stands out better than any shape does, and well enough to be told."""
+    mask = foreground(picture, ground(picture))
+    if int(mask.sum()) < _LEAST:
+        return False
+    overlap, shape, *_ = max(_fit_shape(mask, each) for each in (*SHAPES, FORBIDDEN))
+    return shape == FORBIDDEN and overlap >= _TOLD
 
 
 def filled_overlap(picture: Tensor, thing: Thing, background: str) -> float:
