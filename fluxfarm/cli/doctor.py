@@ -1,7 +1,7 @@
 """`fluxfarm doctor`: what is missing, and how to mend it."""
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,6 +13,8 @@ from fluxfarm.catalog import load_catalog
 from fluxfarm.cli.context import farm_settings
 from fluxfarm.database import Database
 from fluxfarm.errors import FluxfarmError
+from fluxfarm.local.devices import memory_gib
+from fluxfarm.memory_plans import device_gib
 from fluxfarm.queue import redis_client
 from fluxfarm.ratelimit import RateLimiter
 from fluxfarm.settings import Settings
@@ -44,6 +46,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from _guarded("catalogue", lambda: _catalogue(settings), "correct FLUXFARM_CATALOG or FLUXFARM_WEIGHTS")
     yield from _guarded("licences and checkers", lambda: _startable(settings), "say it by the settings it names")
     yield _packages()
+    yield from _guarded("devices", lambda: _devices(settings), "correct FLUXFARM_CATALOG or FLUXFARM_WEIGHTS")
     yield from _guarded("database", lambda: _database(settings), "start it, or set FLUXFARM_DATABASE_URL")
     yield from _guarded("redis", lambda: _redis(settings), "start it, or set FLUXFARM_REDIS_URL")
     yield from _guarded("storage", lambda: _storage(settings), "check the data directory or the FLUXFARM_S3_ settings")
@@ -74,6 +77,25 @@ def _packages() -> Finding:
     if absent:
         return Finding("worker packages", f"no {', '.join(absent)}", "pip install -c constraints.txt '.[worker]'")
     return Finding("worker packages", "torch, diffusers and transformers are installed")
+
+
+def _devices(settings: Settings) -> list[Finding]:
+    """What the largest device can serve, by what the cards reckon; weights that are stand-ins fit anywhere."""
+    served = load_catalog(settings).models.values()
+    real = [model for model in served if model.card and not model.weights.stand_in]
+    found = memory_gib()
+    if not found:
+        need = "; real weights need one" if real else ""
+        return [Finding("devices", f"no NVIDIA device, renders on the processor{need}")]
+    has = max(found)
+    fits = [f"{each.slug}: {_offload(device_gib(each.card), has)}" for each in real if each.card]
+    return [Finding("devices", f"{has:.0f} GiB on the largest of {len(found)}; {', '.join(fits) or 'stand-ins fit'}")]
+
+
+def _offload(needs: Mapping[str, float], has: float) -> str:
+    """The first plan, from the fastest on, that fits."""
+    fitting = (f"FLUXFARM_OFFLOAD={plan}" for plan, gib in needs.items() if gib <= has)
+    return next(fitting, "does not fit")
 
 
 def _database(settings: Settings) -> list[Finding]:

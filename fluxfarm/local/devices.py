@@ -70,3 +70,13 @@ def count_devices(environment: Mapping[str, str], devices: Path = Path("/dev")) 
     except (OSError, subprocess.SubprocessError):
         return len(list(devices.glob("nvidia[0-9]*")))
     return len(LISTED.findall(listed.stdout))
+
+
+def memory_gib() -> list[float]:
+    """GiB of each NVIDIA device of this machine; empty where the driver's own program tells of none."""
+    asked = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        listed = subprocess.run(asked, capture_output=True, text=True, timeout=PATIENCE, check=True)  # noqa: S603 - words of ours
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [int(line) / 1024 for line in listed.stdout.split() if line.isdigit()]
