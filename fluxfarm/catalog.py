@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from fluxfarm.card import Card, read_card
 from fluxfarm.errors import ModelNotFound, SettingsError
 from fluxfarm.kinds import PIPELINES, Control, Kind
 from fluxfarm.licences import FLUX_DEV
+from fluxfarm.loras import KINDS as KINDS_WITH_LORAS
+from fluxfarm.loras import Allowed, NamedLora, Offered, named_loras
 from fluxfarm.safety_policy import Policy
 from fluxfarm.settings import Settings
 
@@ -121,6 +123,7 @@ class Model:
     """Other names that it is asked for by."""
     card: Card | None = field(default=None, compare=False)
     """What to know of it; None where nothing is written."""
+    loras: Offered = Offered()
 
     @property
     def finds_control(self) -> bool:
@@ -174,12 +177,15 @@ def load_catalog(settings: Settings) -> Catalog:
 
     """
     models, weights = _read_all(settings)
+    loras = _named_loras(settings)
     unknown = sorted({*settings.models, *dict(settings.weights)} - models.keys())
     if unknown:
         raise SettingsError(f"no model {unknown[0]!r} in the catalogue; it has {', '.join(sorted(models))}")
     found = {name: _weights(name, weights) for name in weights}
     served = settings.models or models
-    chosen = {slug: _with_weights(slug, models[slug], found, settings) for slug in served}
+    chosen = {
+        slug: _with_weights(slug, models[slug], found, _offered(slug, loras, settings), settings) for slug in served
+    }
     return Catalog(models=chosen)
 
 
@@ -198,15 +204,19 @@ def _read_all(settings: Settings) -> tuple[dict[str, dict[str, Any]], dict[str, 
 
 
 def _read(path: Path) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
-    try:
-        content = tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SettingsError(f"the catalogue {path} cannot be read: {error}") from error
+    content = _content(path)
     weights = {name: {**entry, "beside": path.parent} for name, entry in content.get("weights", {}).items()}
     models = {
         slug: {**entry, "card": read_card(path.parent, slug)} for slug, entry in content.get("models", {}).items()
     }
     return models, weights
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"the catalogue {path} cannot be read: {error}") from error
 
 
 def _weights(name: str, entries: Mapping[str, dict[str, Any]]) -> Weights:
@@ -223,7 +233,22 @@ def _weights(name: str, entries: Mapping[str, dict[str, Any]]) -> Weights:
         raise SettingsError(f"the catalogue's weights {name!r} cannot be read: {error}") from error
 
 
-def _with_weights(slug: str, entry: dict[str, Any], weights: Mapping[str, Weights], settings: Settings) -> Model:
+def _named_loras(settings: Settings) -> tuple[NamedLora, ...]:
+    if settings.catalog is None:
+        return ()
+    beside = settings.catalog.parent
+    entries = _content(settings.catalog).get("loras", {})
+    return named_loras({name: {**entry, "beside": beside} for name, entry in entries.items()})
+
+
+def _offered(slug: str, loras: Sequence[NamedLora], settings: Settings) -> Offered:
+    named = tuple(each for each in loras if not each.models or slug in each.models)
+    return Offered(Allowed(settings.loras), named, settings.lora_dir)
+
+
+def _with_weights(
+    slug: str, entry: dict[str, Any], weights: Mapping[str, Weights], loras: Offered, settings: Settings
+) -> Model:
     own = entry.get("weights", "")
     wanted = dict(settings.weights).get(slug, own)
     if wanted in weights:
@@ -244,6 +269,7 @@ def _with_weights(slug: str, entry: dict[str, Any], weights: Mapping[str, Weight
             "max_sequence_length": length,
             "weights": chosen,
             "aliases": tuple(entry.get("aliases", ())),
+            "loras": loras if kind in KINDS_WITH_LORAS else Offered(),
         }
         return Model(slug=slug, **{**entry, **read})
     except (KeyError, TypeError, ValueError) as error:

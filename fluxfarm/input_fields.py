@@ -5,6 +5,7 @@ from typing import Final
 from fluxfarm.catalog import Model
 from fluxfarm.fields import Choice, Field, Flag, Number, OptionalText, Text, Whole
 from fluxfarm.kinds import SOURCES, Control, Kind
+from fluxfarm.lora_field import lora_fields
 from fluxfarm.picture_field import Picture
 from fluxfarm.size_fields import EXTEND, MEGAPIXELS, size_fields
 
@@ -158,7 +159,7 @@ _RESULT: Final = (
 def fields_of(model: Model) -> tuple[Field, ...]:
     """The fields of a model, in the order in which they are shown."""
     size = (EXTEND, MEGAPIXELS) if model.kind is Kind.FILL else size_fields(SOURCES[model.kind])
-    return (*_subject(model), *size, *_SERIES, *_sampling(model), *_RESULT)
+    return (*_subject(model), *size, *_SERIES, *_sampling(model), *lora_fields(model.loras), *_RESULT)
 
 
 def _subject(model: Model) -> tuple[Field, ...]:

@@ -12,6 +12,7 @@ from fluxfarm.errors import FieldError, InvalidInput
 from fluxfarm.fields import RefusedError
 from fluxfarm.input_fields import fields_of
 from fluxfarm.input_rules import SIDES, rules, settle
+from fluxfarm.loras import AskedLora, Origin
 from fluxfarm.picture_field import DataPicture, Picture
 from fluxfarm.sent import shortened
 from fluxfarm.size_fields import size_meant, size_notices
@@ -19,7 +20,7 @@ from fluxfarm.sizes import Size
 
 __all__ = ["DataPicture", "Order", "parse", "schema"]
 
-_SETTLED: Final = frozenset({"aspect_ratio", "width", "height", *(f"expand_{side}" for side in SIDES)})
+_SETTLED: Final = frozenset({"aspect_ratio", "width", "height", "loras", *(f"expand_{side}" for side in SIDES)})
 """Told to the worker in other words."""
 _MOST_UNKNOWN: Final = 20
 """Unknown fields that a refusal names; a body may hold a million, and looking for near names takes time."""
@@ -53,6 +54,7 @@ class Order:
     redux_strength: float = 1.0
     expand: tuple[int, int, int, int] = (0, 0, 0, 0)
     """Pixels of the picture to paint beyond its left, right, top and bottom side."""
+    loras: tuple[AskedLora, ...] = ()
     notices: tuple[str, ...]
     echo: Mapping[str, Any] = dataclasses.field(repr=False)
     """The input as the API shows it, each field with its value in force; no picture that came as a data URI."""
@@ -107,9 +109,15 @@ def _order(values: Mapping[str, Any], pictured: Sequence[str]) -> Order:
         size=size_meant(values),
         pictures={name: values[name] for name in pictured if values[name] is not None},
         expand=(expand[0], expand[1], expand[2], expand[3]),
+        loras=tuple(_lora(each) for each in values.get("loras", ())),
         notices=(*size_notices(values), *_effects(values)),
         echo=echo,
     )
+
+
+def _lora(read: Mapping[str, Any]) -> AskedLora:
+    origin = next(origin for origin in Origin if origin in read)
+    return AskedLora(origin, read[origin], read["scale"])
 
 
 def _effects(values: Mapping[str, Any]) -> Iterable[str]:

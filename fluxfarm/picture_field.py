@@ -11,7 +11,9 @@ from fluxfarm.fields import RefusedError, whole_characters
 LONGEST_URL: Final = 2048
 MEDIA_TYPES: Final = ("image/png", "image/jpeg", "image/webp")
 
-_URL = r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s\x00-\x1f\x7f:/?#@\\][^\s\x00-\x1f\x7f/?#@\\]*(?:[/?#][^\s\x00-\x1f\x7f]*)?$"
+URL_PATTERN: Final = (
+    r"^[Hh][Tt][Tt][Pp][Ss]?://[^\s\x00-\x1f\x7f:/?#@\\][^\s\x00-\x1f\x7f/?#@\\]*(?:[/?#][^\s\x00-\x1f\x7f]*)?$"
+)
 _BASE64 = "(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{3}=|[A-Za-z0-9+/]{2}==)"
 _DATA_URI = f"^data:(?:{'|'.join(MEDIA_TYPES)});base64,{_BASE64}$"
 _ANY_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -38,18 +40,19 @@ class Picture:
         if sent[:5].lower() == "data:":
             return _decoded(sent)
         if _ANY_SCHEME.match(sent):
-            return _checked(sent)
+            return checked_url(sent)
         raise RefusedError("not a URL, data URI or file; leave it out for text-to-image")
 
     def schema(self) -> dict[str, Any]:
-        url = {"format": "uri", "maxLength": LONGEST_URL, "pattern": _URL}
+        url = {"format": "uri", "maxLength": LONGEST_URL, "pattern": URL_PATTERN}
         return {"type": "string", "anyOf": [url, {"pattern": _DATA_URI}]}
 
 
-def _checked(url: str) -> str:
+def checked_url(url: str) -> str:
+    """The URL itself; raises `RefusedError` if it is none that may be fetched."""
     if len(url) > LONGEST_URL:
         raise RefusedError(f"must be a URL of at most {LONGEST_URL} characters; it has {len(url)}")
-    if not re.fullmatch(_URL, url) or not _has_address(url):
+    if not re.fullmatch(URL_PATTERN, url) or not _has_address(url):
         raise RefusedError("must be an http or https URL with a host, without spaces, user name or password")
     return whole_characters(url)
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 from fluxfarm.catalog import Model
 from fluxfarm.inputs import Order
 from fluxfarm.kinds import Kind
+from fluxfarm.loras import AskedLora
 from fluxfarm.safety_policy import Policy, Ruling
 from fluxfarm.sizes import Size, render_size
 
@@ -40,6 +41,7 @@ class Plan:
     redux_strength: float = 1.0
     expand: tuple[int, int, int, int] = (0, 0, 0, 0)
     """Pixels of the picture to paint beyond its left, right, top and bottom side."""
+    loras: tuple[AskedLora, ...] = ()
     safety_policy: str = Policy.DEFAULT_ON
     safety_set_by: str = "deployment"
     safety_off_ignored: bool = False
@@ -76,21 +78,23 @@ class Plan:
             preprocess_image=order.preprocess_image,
             redux_strength=order.redux_strength,
             expand=order.expand,
+            loras=order.loras,
             test_outcome=test_outcome,
         )
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         tuples = {name: tuple(stored[name]) for name in ("seeds", "expand") if name in stored}
-        return cls(**{**stored, **tuples})
+        loras = tuple(AskedLora.from_json(each) for each in stored.get("loras", ()))
+        return cls(**{**stored, **tuples, "loras": loras})
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @property
     def needs_fetch(self) -> bool:
-        """Whether there are pictures to bring in before the device can begin."""
-        return bool(self.picture_urls or self.picture_keys)
+        """Whether there are pictures or LoRAs to bring in before the device can begin."""
+        return bool(self.picture_names or self.loras)
 
     @property
     def picture_names(self) -> tuple[str, ...]:
@@ -109,7 +113,7 @@ class Plan:
 
     def pixel_steps(self, model: Model) -> float:
         """How much work this is: pixels on the device times denoising steps, over all pictures."""
-        partly = model.kind is Kind.TEXT and self.needs_fetch
+        partly = model.kind is Kind.TEXT and bool(self.picture_names)
         steps = self.num_inference_steps * (self.prompt_strength if partly else 1)
         passes = 2 if self.guided_away else 1
         return self.device_pixels(model) * max(1.0, steps) * passes * len(self.seeds)

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from fluxfarm.errors import SettingsError
 from fluxfarm.licences import bfl_license
+from fluxfarm.loras import Allowed
 from fluxfarm.safety_policy import Policy
 
 PREFIX = "FLUXFARM_"
@@ -161,6 +162,19 @@ class Settings:
     enlarge_stand_ins: bool = setting(
         flag, "enlarge what stand-in weights draw to the size that was asked for", default=True
     )
+    loras: str = setting(
+        one_of(*Allowed),
+        "LoRAs that callers may ask for: any, also by URL; named: of the catalogue and of FLUXFARM_LORA_DIR; or none",
+        default=Allowed.ANY,
+    )
+    lora_dir: Path | None = setting(
+        path, "directory whose .safetensors files callers may name as LoRAs; unset: none", default=None
+    )
+    lora_max_bytes: int = setting(count, "largest LoRA that is loaded", default=512 * 1024 * 1024)
+    lora_cache_bytes: int = setting(
+        count, "how much of fetched LoRAs a machine keeps in its data directory", default=8 * 1024**3
+    )
+    lora_limit_seconds: float = setting(number, "time limit for fetching one LoRA", default=300.0)
     bfl_license: str | None = setting(
         bfl_license,
         "on what terms weights under the FLUX.1 [dev] licence run here: non-commercial, or commercial:<reference>; "

@@ -56,7 +56,11 @@ class StageLimits:
     @classmethod
     def of(cls, settings: Settings) -> "StageLimits":
         # A fetch keeps its own time; the margin is for decoding and scaling what was fetched.
-        return cls(settings.fetch_limit_seconds + 10, settings.step_limit_seconds, settings.store_limit_seconds)
+        return cls(
+            max(settings.fetch_limit_seconds, settings.lora_limit_seconds) + 10,
+            settings.step_limit_seconds,
+            settings.store_limit_seconds,
+        )
 
     def seconds(self, stage: Stage) -> float:
         if stage in ON_DEVICE:

@@ -25,7 +25,8 @@ from worker import outbound, verdicts
 from worker.checking import Checking
 from worker.fitting import Fitted, Sent, Source, fitted, read, source_of
 from worker.job import Job, StopReason
-from worker.pipelines import RenderOrder
+from worker.loras import LoraReader
+from worker.pipelines import Lora, RenderOrder
 
 log = logging.getLogger("fluxfarm")
 
@@ -49,6 +50,7 @@ class Preparer:
         self._store = store
         self._settings = settings
         self._checking = checking
+        self._loras = LoraReader(settings)
         self._asked: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[Ready] = queue.SimpleQueue()
         self._under_way = 0
@@ -114,7 +116,16 @@ class Preparer:
         target = _target(plan, source)
         found = fitted(model, plan, sent, source, _rendered(model, target))
         job.crop = found.crop
-        return self._order(job, target, found)
+        return self._order(job, target, found, self._worn(job, model))
+
+    def _worn(self, job: Job, model: Model) -> tuple[Lora, ...]:
+        found = []
+        for place, asked in enumerate(job.claimed.plan.loras):
+            job.stage(Stage.FETCH)
+            lora, notices = self._loras.read(model.loras, asked, f"loras[{place}]", lambda: job.stop is not None)
+            job.notices.extend(notices)
+            found.append(lora)
+        return tuple(found)
 
     def _fetch(self, job: Job, plan: Plan, name: str) -> bytes:
         if name in plan.picture_keys:
@@ -132,7 +143,7 @@ class Preparer:
         if judged is not None and judged.blocked:
             raise PredictionFailed("content_blocked", verdicts.why_input(name, judged.decisive))
 
-    def _order(self, job: Job, target: Size, found: Fitted) -> RenderOrder:
+    def _order(self, job: Job, target: Size, found: Fitted, loras: tuple[Lora, ...] = ()) -> RenderOrder:
         plan = job.claimed.plan
         small = _rendered(self._models[job.claimed.model], target)
         enlarge = self._settings.enlarge_stand_ins
@@ -148,6 +159,7 @@ class Preparer:
             redux_strength=plan.redux_strength,
             negative_prompt=plan.negative_prompt,
             true_cfg_scale=plan.true_cfg_scale,
+            loras=loras,
             **found.pictures,
         )
 

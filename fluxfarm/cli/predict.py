@@ -1,7 +1,7 @@
 """`fluxfarm predict`: create a prediction, follow it, save its pictures."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,15 +18,27 @@ FIELDS: Final = routing.schema(load_catalog(Settings()))["properties"]
 PICTURES: Final = [name for name, field in FIELDS.items() if "anyOf" in field]
 
 
+def _parsed(_context: click.Context, _option: click.Parameter, value: str | None) -> Any:
+    try:
+        return None if value is None else json.loads(value)
+    except ValueError as error:
+        raise click.BadParameter(f"must be JSON: {error}") from error
+
+
+def _kind(field: Mapping[str, Any]) -> dict[str, Any]:
+    """How an option takes a field of this schema."""
+    if field.get("type") == "array":
+        return {"metavar": "JSON", "callback": _parsed}
+    return {"is_flag": True} if field.get("type") == "boolean" and not field.get("default") else {"metavar": "VALUE"}
+
+
 def input_options(command: Callable[..., None]) -> Callable[..., None]:
     """An option per input of any model, by the same name; also with dashes."""
     for name, field in reversed(FIELDS.items()):
         if name == "prompt":
             continue
         names = dict.fromkeys((f"--{name.replace('_', '-')}", f"--{name}"))
-        plain = field.get("type") == "boolean" and not field.get("default")
-        kind: dict[str, Any] = {"is_flag": True} if plain else {"metavar": "VALUE"}
-        command = click.option(*names, name, default=None, help=field.get("description"), **kind)(command)
+        command = click.option(*names, name, default=None, help=field.get("description"), **_kind(field))(command)
     return command
 
 

@@ -1,7 +1,9 @@
 """What models of each kind take: the same declaration makes their validation and their JSON Schema."""
 
 import base64
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,3 +151,58 @@ def test_what_nothing_can_find_must_be_given() -> None:
     assert not validator.is_valid({**needed(small), "preprocess_image": True})
     assert validator.is_valid(needed(small))
     assert parse(MODELS["flux-depth-dev"], needed(MODELS["flux-depth-dev"])).preprocess_image is True
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.slug)
+def test_every_kind_but_redux_takes_loras(model: Model) -> None:
+    sent = [{"url": "https://example.com/a.safetensors"}, {"url": "https://example.com/b.safetensors", "scale": -1}]
+    if model.kind == "redux":
+        assert refused(model, loras=sent)["loras"].startswith("is not a field")
+        return
+    plan = Plan.of(parse(model, {**needed(model), "loras": sent}), kept={}, ruling=Ruling())
+    assert plan == Plan.from_json(json.loads(json.dumps(plan.to_json())))
+    assert [(each.origin, each.where, each.scale) for each in plan.loras] == [
+        ("url", "https://example.com/a.safetensors", 1.0),
+        ("url", "https://example.com/b.safetensors", -1.0),
+    ]
+    assert plan.needs_fetch
+
+
+URL_OF_ONE = "https://example.com/a.safetensors"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "style",
+        {},
+        [{}],
+        [None],
+        [{"scale": 1}],
+        [{"url": URL_OF_ONE, "scale": 3.1}],
+        [{"url": URL_OF_ONE, "weight": 1}],
+        [{"url": "file:///etc/passwd"}],
+        [{"url": 3}],
+        [{"file": "a.safetensors"}],
+        [{"url": URL_OF_ONE}] * 5,
+    ],
+)
+def test_what_is_no_list_of_loras_is_refused_by_both(sent: object) -> None:
+    model = MODELS["flux-dev"]
+    assert "loras" in refused(model, loras=sent)
+    assert not Draft202012Validator(schema(model)).is_valid({"prompt": "x", "loras": sent})
+
+
+def test_a_file_is_named_from_the_operators_directory_down(tmp_path: Path) -> None:
+    model = load_catalog(Settings(models=("flux-dev",), lora_dir=tmp_path)).model("flux-dev")
+    valid = Draft202012Validator(schema(model))
+    for name, good in {
+        "a.safetensors": True,
+        "b/a-1.safetensors": True,
+        "../a.safetensors": False,
+        "/a": False,
+    }.items():
+        sent = {"prompt": "x", "loras": [{"file": name}]}
+        assert accepts(model, sent) is valid.is_valid(sent) is good
+    forbidden = load_catalog(Settings(models=("flux-dev",), loras="none")).model("flux-dev")
+    assert "loras" not in schema(forbidden)["properties"]

@@ -74,6 +74,7 @@ def test_a_prompt_is_enough() -> None:
         "num_outputs": 1,
         "num_inference_steps": 28,
         "guidance": 3.5,
+        "loras": [],
         "seed": None,
         "output_format": "webp",
         "output_quality": 80,
@@ -426,7 +427,7 @@ def test_the_schema_is_a_valid_one_and_so_are_its_defaults_and_examples() -> Non
 def test_the_schema_says_what_a_form_needs() -> None:
     properties = SCHEMA["properties"]
 
-    assert [described["x-order"] for described in properties.values()] == list(range(18))
+    assert [described["x-order"] for described in properties.values()] == list(range(19))
     assert SCHEMA["required"] == ["prompt"]
     assert SCHEMA["additionalProperties"] is False
     assert properties["guidance"].items() >= {"type": "number", "minimum": 0, "maximum": 10, "default": 3.5}.items()

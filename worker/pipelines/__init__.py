@@ -38,6 +38,15 @@ class DeviceOptions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Lora:
+    """What a LoRA adds to the transformer while one order is drawn: a safetensors file, its header already read."""
+
+    content: bytes
+    scale: float
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class RenderOrder:
     """What to draw: one picture per seed; `image`, `mask` and `control`, if any, are already width x height."""
 
@@ -59,6 +68,7 @@ class RenderOrder:
     redux_strength: float = 1.0
     negative_prompt: str | None = None
     true_cfg_scale: float = 1.0
+    loras: tuple[Lora, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,7 +127,7 @@ class Pipeline(Protocol):
         render at once and leaves the pipeline usable.
 
         Raises:
-            PredictionFailed: these weights cannot draw this size.
+            PredictionFailed: these weights cannot draw this size, or a LoRA is not for them.
             WorkerFault: the device or the weights failed.
 
         """

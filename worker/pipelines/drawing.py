@@ -19,6 +19,7 @@ from fluxfarm.errors import PredictionFailed, WorkerFault
 from fluxfarm.status import Stage
 from worker.pipelines import Pixels, Rendered, RenderOrder, Watch
 from worker.pipelines.faults import device_faults
+from worker.pipelines.flux_loras import worn
 from worker.pipelines.flux_steps import Steps
 from worker.pipelines.projection import Projection, fitted, levels
 
@@ -95,21 +96,25 @@ class Drawing:
                 raise ValueError(f"the picture is {picture.size}, not {size}")
 
     def _pictures(self, order: RenderOrder, watch: Watch) -> Iterator[Rendered]:
-        began = time.perf_counter()
         try:
-            watch.stage(Stage.ENCODE_PROMPT)
-            words, given = self._words(order), self._given(order)
-            for index, seed in enumerate(order.seeds):
-                watch.stage(Stage.STEP)
-                steps = {"callback_on_step_end": self._steps(order, watch, index)}
-                latents = self._denoise(order, given, {**words, **steps}, seed)
-                watch.stage(Stage.DECODE)
-                pixels = _kept(self._decode(latents, order), order)
-                yield Rendered(index, seed, pixels, time.perf_counter() - began)
-                began = time.perf_counter()
+            with worn(self._pipe, order.loras):
+                yield from self._one_by_one(order, watch)
         finally:
             with device_faults():
                 self._pipe.maybe_free_model_hooks()
+
+    def _one_by_one(self, order: RenderOrder, watch: Watch) -> Iterator[Rendered]:
+        began = time.perf_counter()
+        watch.stage(Stage.ENCODE_PROMPT)
+        words, given = self._words(order), self._given(order)
+        for index, seed in enumerate(order.seeds):
+            watch.stage(Stage.STEP)
+            steps = {"callback_on_step_end": self._steps(order, watch, index)}
+            latents = self._denoise(order, given, {**words, **steps}, seed)
+            watch.stage(Stage.DECODE)
+            pixels = _kept(self._decode(latents, order), order)
+            yield Rendered(index, seed, pixels, time.perf_counter() - began)
+            began = time.perf_counter()
 
     def _steps(self, order: RenderOrder, watch: Watch, index: int) -> Steps:
         return Steps(watch, index, self._device, lambda packed: self._projection(self._unpacked(packed, order)))
@@ -165,6 +170,8 @@ class Drawing:
         vae = self._pipe.vae
         with device_faults():
             drawn = vae.decode(latents / vae.config.scaling_factor + vae.config.shift_factor, return_dict=False)[0][0]
+            if order.loras and not torch.isfinite(drawn).all():
+                raise PredictionFailed("lora_mismatch", "loras: with them the weights draw nothing that is a picture.")
             if not torch.isfinite(drawn).all():
                 raise WorkerFault("The weights drew something that is not a number; try another dtype.")
             pixels: Pixels = levels(drawn.permute(1, 2, 0)).contiguous().cpu().numpy()
