@@ -11,9 +11,10 @@ import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from alembic import command
@@ -49,6 +50,7 @@ class Instant:
     """Draws at once, in `seconds` of pretended work, and notes when it began and ended."""
 
     device = "none"
+    made_with: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, side: int, seconds: float) -> None:
         self._pixels = np.zeros((side, side, 3), np.uint8)

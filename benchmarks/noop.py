@@ -1,6 +1,7 @@
 """A pipeline that does nothing, so that everything else can be measured: one tiny black picture per seed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -37,6 +38,7 @@ def load(_model: Model, _options: DeviceOptions) -> "Noop":
 
 class Noop:
     device = "none"
+    made_with: Mapping[str, str] = MappingProxyType({})
 
     def warm(self) -> None:
         pass

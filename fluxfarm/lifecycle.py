@@ -19,7 +19,7 @@ from fluxfarm import own_ids
 from fluxfarm.database import Statements, announce_change, driver_sql
 from fluxfarm.errors import LeaseLost
 from fluxfarm.moves import Moved, Word
-from fluxfarm.outcomes import Progress, StoredOutput, Withheld
+from fluxfarm.outcomes import NOTHING, Progress, Remarks, StoredOutput, Withheld
 from fluxfarm.plans import Plan
 from fluxfarm.status import Status
 from fluxfarm.tables import Output
@@ -92,13 +92,14 @@ AFTER_END = """
 ), unleased AS (
     DELETE FROM leases l USING ended e WHERE l.prediction_id = e.id
 ), result AS (
-    INSERT INTO prediction_results (prediction_id, error_code, error_message, device_microseconds, notices, withheld)
+    INSERT INTO prediction_results
+        (prediction_id, error_code, error_message, device_microseconds, notices, withheld, made_with)
     SELECT id,
         CASE WHEN status = 'cancelled' AND cancel_at <= clock_timestamp() THEN 'cancel_after' ELSE :error_code END,
         CASE
             WHEN status = 'cancelled' AND cancel_at <= clock_timestamp() THEN 'It had not ended by its Cancel-After.'
             ELSE :error_message
-        END, actual, :notices, :withheld
+        END, actual, :notices, :withheld, :made_with
     FROM ended
 )
 SELECT id, key_id, model, request_id, attempt FROM ended
@@ -111,7 +112,11 @@ ENDING = """
     expires_at = clock_timestamp() + retention_seconds * interval '1 s',
     revision = revision + 1
 """
-TYPED = (bindparam("notices", type_=ARRAY(Text)), bindparam("withheld", type_=JSONB))
+TYPED = (
+    bindparam("notices", type_=ARRAY(Text)),
+    bindparam("withheld", type_=JSONB),
+    bindparam("made_with", type_=JSONB(none_as_null=True)),
+)
 """What every end takes."""
 
 END_HELD = text(f"""
@@ -237,8 +242,7 @@ def complete(
     outputs: Sequence[StoredOutput],
     *,
     device_microseconds: int,
-    notices: Sequence[str] = (),
-    withheld: Sequence[Withheld] = (),
+    remarks: Remarks = NOTHING,
 ) -> bool:
     """End it as succeeded, with its pictures.
 
@@ -248,7 +252,8 @@ def complete(
         LeaseLost: this claim does not hold the prediction any more.
 
     """
-    end = ending(Status.SUCCEEDED, notices=notices, withheld=withheld)
+    end = ending(Status.SUCCEEDED, notices=remarks.notices, withheld=remarks.withheld)
+    end["made_with"] = remarks.made_with
     if not _ended_held(session, held, device_microseconds, end):
         cancel_held(session, held, device_microseconds=device_microseconds)
         return False
@@ -339,7 +344,7 @@ def ending(
     withheld: Sequence[Withheld] = (),
 ) -> dict[str, Any]:
     """How an end is to be, as the statements of all ends take it."""
-    more = {"notices": list(notices), "withheld": [asdict(each) for each in withheld]}
+    more = {"notices": list(notices), "withheld": [asdict(each) for each in withheld], "made_with": None}
     return {"status": status.value, "error_code": code, "error_message": message, **more}
 
 

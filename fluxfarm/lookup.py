@@ -31,6 +31,7 @@ SELECT
     p.created_at, p.started_at, p.completed_at, p.expires_at, p.own_id, p.cancel_at, clock_timestamp() AS now,
     i.input, i.plan,
     r.prediction_id IS NOT NULL AS ended, r.error_code, r.error_message, r.device_microseconds, r.notices, r.withheld,
+    r.made_with,
     l.stage, l.picture, l.step, l.steps, l.picture_seconds,
     p.priority, p.start_tag, p.seq, p.held, o.outputs
 FROM predictions p
@@ -243,7 +244,8 @@ def _progress(row: Any) -> Progress:
 
 def _result(row: Any) -> Result:
     withheld = tuple(Withheld(**each) for each in row.withheld)
-    return Result(row.error_code, row.error_message, row.device_microseconds, tuple(row.notices), withheld)
+    told = tuple(row.notices), withheld, row.made_with
+    return Result(row.error_code, row.error_message, row.device_microseconds, *told)
 
 
 def _waits(row: Any) -> Waits:

@@ -1,7 +1,9 @@
 """The values that travel between worker, database and API about what a prediction has come to; no ORM rows."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from fluxfarm.status import Stage
 
@@ -65,6 +67,19 @@ class StoredOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class Remarks:
+    """What is told of a success beside its pictures."""
+
+    notices: Sequence[str] = ()
+    withheld: Sequence[Withheld] = ()
+    made_with: Mapping[str, Any] | None = None
+    """Weights, scheduler, dtype and libraries."""
+
+
+NOTHING = Remarks()
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """How a prediction ended, other than its pictures."""
 
@@ -73,3 +88,5 @@ class Result:
     device_microseconds: int
     notices: tuple[str, ...]
     withheld: tuple[Withheld, ...] = ()
+    made_with: Mapping[str, Any] | None = None
+    """Weights, scheduler, dtype and libraries."""

@@ -205,6 +205,8 @@ class PredictionResult(Table):
     device_microseconds: Mapped[int] = mapped_column(BigInteger, server_default="0")
     notices: Mapped[list[str]] = mapped_column(server_default="{}")
     withheld: Mapped[list[Any]] = mapped_column(JSONB, server_default=text("'[]'"))
+    made_with: Mapped[dict[str, Any] | None]
+    """Weights, scheduler, dtype and libraries; none where no picture was made."""
     """The pictures that were drawn and are not handed out, and why; see `fluxfarm.outcomes.Withheld`."""
 
 

@@ -10,8 +10,9 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -32,6 +33,7 @@ def load(model: Model, _options: DeviceOptions) -> "Villain":
 
 class Villain:
     device = "none"
+    made_with: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory

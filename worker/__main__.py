@@ -27,6 +27,7 @@ from worker.checking import Checking
 from worker.drain import Drain, Parts, Serving
 from worker.finisher import Finisher
 from worker.lease import LeaseKeeper
+from worker.making import makings
 from worker.pipelines import DeviceOptions, Pipeline
 from worker.prepare import Preparer
 from worker.previewer import Previewer
@@ -71,7 +72,8 @@ def serve(models: Sequence[Model], settings: Settings) -> None:
         _once_available("store", store.probe)
         keeper.loaded(loaded[0].device)
         _once_available("database", keeper.show_life)
-        with Finisher(database, store, keeper, checking, metadata=settings.picture_metadata) as finisher:
+        made, metadata = makings(models, loaded), settings.picture_metadata
+        with Finisher(database, store, keeper, checking, metadata=metadata, makings=made) as finisher:
             preparer = Preparer({model.slug: model for model in models}, store, settings, checking)
             previewer = Previewer(
                 Previews(redis_client(settings)),

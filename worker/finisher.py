@@ -10,7 +10,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Self, TypeVar
@@ -21,7 +21,7 @@ from fluxfarm import lifecycle, lookup, moderation
 from fluxfarm.database import Database
 from fluxfarm.errors import LeaseLost, PredictionFailed, Unavailable
 from fluxfarm.moderation import Checked
-from fluxfarm.outcomes import Safety, StoredOutput
+from fluxfarm.outcomes import Remarks, Safety, StoredOutput
 from fluxfarm.status import Stage
 from fluxfarm.storage import ObjectStore, object_key
 from worker import images, verdicts
@@ -29,6 +29,7 @@ from worker.checking import Checking
 from worker.images import PictureMetadata
 from worker.job import Job, StopReason
 from worker.lease import LeaseKeeper
+from worker.making import Making
 from worker.pipelines import Rendered
 
 log = logging.getLogger("fluxfarm")
@@ -71,12 +72,14 @@ class Finisher:
         checking: Checking | None,
         *,
         metadata: bool = True,
+        makings: Mapping[str, Making] | None = None,
     ) -> None:
         self._database = database
         self._store = store
         self._keeper = keeper
         self._checking = checking
         self._metadata = metadata
+        self._makings = makings or {}
         self._items: queue.Queue[Item | None] = queue.Queue(WAITING_PICTURES)
         self._thread = threading.Thread(target=self._run, name="finish", daemon=True)
         self._store_failing = False
@@ -226,7 +229,8 @@ class Finisher:
             return
         if job.withheld:
             job.notices.append(f"The safety checker withheld {len(job.withheld)} of the pictures.")
-        spent = job.device_microseconds
+        spent, making = job.device_microseconds, self._makings.get(job.claimed.model)
+        remarks = Remarks(job.notices, job.withheld, making.told() if making else None)
         succeeded = self._write(
             job,
             lambda session: lifecycle.complete(
@@ -234,8 +238,7 @@ class Finisher:
                 job.claimed,
                 job.outputs,
                 device_microseconds=spent,
-                notices=job.notices,
-                withheld=job.withheld,
+                remarks=remarks,
             ),
         )
         if succeeded is False:

@@ -60,6 +60,7 @@ def prediction(view: PredictionView) -> dict[str, Any]:
         "error": result.error_message if result else None,
         "error_code": result.error_code if result else None,
         "notices": _notices(view),
+        "made_with": result.made_with if result else None,
         "metrics": _metrics(view),
         "progress": _progress(view),
         "queue": _queue(view),

@@ -157,6 +157,23 @@ METRICS = closed(
     }
 )
 
+MADE_WITH: Schema = {
+    "type": ["object", "null"],
+    "properties": {
+        "weights": closed(
+            {
+                "name": said(TEXT, "In the operator's catalogue."),
+                "revision": said(TEXT, "A commit, where they come from the hub."),
+                "sha256": said(TEXT_OR_NULL, "Of all their files; null until the worker has read them through."),
+            }
+        ),
+        "scheduler": TEXT,
+        "dtype": TEXT,
+        "device": TEXT,
+        "libraries": {"type": "object", "additionalProperties": TEXT},
+    },
+}
+
 PROGRESS = closed(
     {
         "step": COUNT,
@@ -220,6 +237,7 @@ PREDICTION = closed(
         "error": said(TEXT_OR_NULL, "Why it failed, or was cancelled without a call, in one sentence."),
         "error_code": said({"enum": [*FAILURES, *CANCELLATIONS, None]}, "The same for programs."),
         "notices": said({"type": "array", "items": TEXT}, "What its owner should know about the pictures."),
+        "made_with": said(MADE_WITH, "What to have besides the input to make it again; null where nothing was made."),
         "metrics": METRICS,
         "progress": PROGRESS,
         "queue": said(QUEUE, "null once it has ended."),

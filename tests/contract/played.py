@@ -12,7 +12,7 @@ from fluxfarm.catalog import load_catalog
 from fluxfarm.database import Database
 from fluxfarm.lifecycle import Claimed
 from fluxfarm.moves import Moved, Word
-from fluxfarm.outcomes import Progress, Safety, StoredOutput, Withheld
+from fluxfarm.outcomes import Progress, Remarks, Safety, StoredOutput, Withheld
 from fluxfarm.settings import Settings
 from fluxfarm.status import Stage
 from fluxfarm.storage import object_key, open_store
@@ -64,7 +64,7 @@ class PlayedWorker:
             if data is None
         ]
         with self._database.session_scope() as session:
-            lifecycle.complete(session, held, outputs, device_microseconds=1000, withheld=withheld)
+            lifecycle.complete(session, held, outputs, device_microseconds=1000, remarks=Remarks(withheld=withheld))
         return [output.object_key for output in outputs]
 
     def _stored(self, held: Claimed, place: int, data: bytes) -> StoredOutput:

@@ -174,7 +174,12 @@ def test_errors_are_one_sentence(farm: Farm, words: tuple[str, ...], said: str) 
 def test_predict_makes_it_again_and_finds_the_model_for_a_mask(farm: Farm) -> None:
     first = json.loads(farm.run("predict", "a red circle", "-o", "one.png", "--json").stdout)
     again = json.loads(farm.run("predict", "--again", str(first["id"]), "-o", "two.png", "--json").stdout)
-    assert (farm.home / "one.png").read_bytes() != b""
+    made_with = farm.get(str(first["id"]))["made_with"]
+    assert isinstance(made_with, dict)
+    assert made_with["weights"]["name"] == "flux-tiny"
+    assert len(made_with["weights"]["sha256"]) == 64
+    assert (made_with["scheduler"], made_with["dtype"]) == ("FlowMatchEulerDiscreteScheduler", "float32")
+    assert made_with["libraries"].keys() == {"torch", "diffusers", "transformers"}
     assert again["images"][0]["sha256"] == first["images"][0]["sha256"]
     Image.new("L", (64, 64), 255).save(farm.home / "mask.png")
     asked = ("a blue square on a white background", "--image", "one.png", "--mask", "mask.png", "--json")

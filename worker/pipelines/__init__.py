@@ -5,7 +5,7 @@ Nothing here imports torch, so that the rest of the worker starts fast and is te
 
 import importlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -113,6 +113,8 @@ class Pipeline(Protocol):
     """Loaded weights on one device; driven by one thread at a time."""
 
     device: str
+    made_with: Mapping[str, str]
+    """What a picture depends on beside its order and the weights: `scheduler` and `dtype`."""
 
     def warm(self) -> None:
         """Draw something small and forget it, so that the first caller doesn't wait for compilation and allocation."""

@@ -58,6 +58,8 @@ class Drawing:
 
     def __init__(self, kind: Kind, device: torch.device, model: Model) -> None:
         self.device = f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
+        dtype = str(kind.pipe.transformer.dtype).removeprefix("torch.")
+        self.made_with = {"scheduler": type(kind.pipe.scheduler).__name__, "dtype": dtype}
         self._kind = kind
         self._device = device
         self._pipe = kind.pipe
