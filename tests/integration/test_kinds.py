@@ -132,3 +132,51 @@ def test_filling_draws_what_diffusers_draws_and_keeps_the_rest(fill: Pipeline) -
 def test_models_of_the_same_weights_share_them() -> None:
     one, other = (load(model(slug), DeviceOptions()) for slug in ("flux-dev", "flux-krea-dev"))
     assert one._pipe is other._pipe  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="module")
+def kontext() -> Pipeline:
+    return load(model("flux-kontext-dev"), DeviceOptions())
+
+
+@pytest.fixture(scope="module")
+def redux() -> Pipeline:
+    return load(model("flux-redux-dev"), DeviceOptions())
+
+
+def base_pipe(kind: Any, **parts: Any) -> Any:
+    pipe = kind.from_pretrained(model("flux-dev").weights.source, **parts)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def test_a_change_draws_what_diffusers_draws(kontext: Pipeline) -> None:
+    found = drawn(kontext, prompt="make the square red", image=scene(), guidance=2.5)
+    transformer = diffusers.FluxTransformer2DModel.from_pretrained(
+        model("flux-kontext-dev").weights.source, subfolder="transformer"
+    )
+    pipe = base_pipe(diffusers.FluxKontextPipeline, transformer=transformer)
+    expected = pipe(
+        prompt="make the square red", image=scene(), guidance_scale=2.5, generator=torch.Generator().manual_seed(7),
+        _auto_resize=False, max_area=SIDE * SIDE, **TOGETHER,
+    )  # fmt: skip
+    assert np.array_equal(found, np.asarray(expected.images[0]))
+
+
+def test_a_remix_draws_what_diffusers_draws(redux: Pipeline) -> None:
+    found = drawn(redux, prompt="", likeness=scene())
+    pipe = base_pipe(diffusers.FluxPipeline)
+    prior = diffusers.FluxPriorReduxPipeline.from_pretrained(model("flux-redux-dev").weights.source)
+    words, pooled, _ = pipe.encode_prompt("", "", max_sequence_length=64)
+    likeness = prior.image_embedder(prior.encode_image(scene(), "cpu", 1)).image_embeds
+    arguments = {"prompt_embeds": torch.cat([words, likeness], dim=1), "pooled_prompt_embeds": pooled}
+    generator = torch.Generator().manual_seed(7)
+    expected = pipe(guidance_scale=3.5, generator=generator, **arguments, **TOGETHER).images[0]
+    assert np.array_equal(found, np.asarray(expected))
+    assert np.array_equal(drawn(redux, prompt="", likeness=scene(), redux_strength=1.0), found)
+    assert not np.array_equal(drawn(redux, prompt="", likeness=scene(), redux_strength=0.2), found)
+
+
+def test_what_lies_over_a_base_shares_the_rest_of_it(kontext: Pipeline, redux: Pipeline, text: Pipeline) -> None:
+    assert redux._pipe is text._pipe  # type: ignore[attr-defined]
+    assert kontext._pipe.transformer is not text._pipe.transformer  # type: ignore[attr-defined]

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from diffusers import ReduxImageEncoder
 from PIL.Image import Image
-from transformers import SiglipImageProcessor, SiglipVisionModel
+from transformers import AutoImageProcessor, SiglipVisionModel
 
 from fluxfarm.catalog import Model
 from fluxfarm.errors import WorkerFault
@@ -26,7 +26,7 @@ class Likeness:
     def __init__(self, model: Model, loaded: Loaded) -> None:
         location, arguments = model.weights.source, hub_arguments(model.weights, loaded.dtype)
         try:
-            self._processor = SiglipImageProcessor.from_pretrained(location, subfolder="feature_extractor")
+            self._processor = AutoImageProcessor.from_pretrained(location, subfolder="feature_extractor", backend="pil")
             encoder = SiglipVisionModel.from_pretrained(location, subfolder="image_encoder", **arguments)
             embedder = ReduxImageEncoder.from_pretrained(
                 location, subfolder="image_embedder", torch_dtype=loaded.dtype, **_without_dtype(arguments)
