@@ -195,6 +195,14 @@ def stand_ins(settings: Settings) -> dict[str, str]:
     return {slug: entry["stand_in"] for slug, entry in models.items() if "stand_in" in entry}
 
 
+def tried_out(settings: Settings) -> Settings:
+    """With small weights for every model where no weights are named; whoever names some wants those and no others."""
+    known = stand_ins(settings)
+    wanted = settings.models or tuple(dict(settings.weights)) or tuple(known)
+    weights = settings.weights or tuple((slug, known[slug]) for slug in wanted if slug in known)
+    return dataclasses.replace(settings, models=wanted, weights=weights)
+
+
 def _read_all(settings: Settings) -> tuple[dict[str, dict[str, Any]], dict[str, dict[str, Any]]]:
     models, weights = _read(BUILT_IN)
     if settings.catalog is not None:

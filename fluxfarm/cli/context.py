@@ -7,13 +7,14 @@ from contextlib import contextmanager
 
 from sqlalchemy.orm import Session
 
+from fluxfarm.catalog import tried_out
 from fluxfarm.database import Database
 from fluxfarm.local.running import running
 from fluxfarm.settings import Settings
 
 
 def farm_settings() -> Settings:
-    """The settings of the environment; database and Redis of the farm that runs here, where the environment gives none.
+    """The settings of the environment; those of the farm that runs here, where the environment gives none.
 
     Raises:
         SettingsError: a setting is wrong.
@@ -24,7 +25,7 @@ def farm_settings() -> Settings:
     if found is None:
         return settings
     return dataclasses.replace(
-        settings,
+        tried_out(settings),
         database_url=settings.database_url or found.database_url,
         redis_url=settings.redis_url or found.redis_url,
         public_url=settings.public_url or found.url,

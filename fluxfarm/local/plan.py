@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fluxfarm import starting
-from fluxfarm.catalog import Catalog, load_catalog, stand_ins
+from fluxfarm.catalog import Catalog, load_catalog, tried_out
 from fluxfarm.local.address import Address
 from fluxfarm.local.devices import Assignment, assign
 from fluxfarm.local.part import Part
@@ -45,11 +45,7 @@ def make_plan(environment: Mapping[str, str], settings: Settings, address: Addre
         settings.require_database_url()
     if settings.redis_url is not None:
         settings.require_redis_url()
-    known = stand_ins(settings)
-    # Whoever names weights for some wants those, not the rest from the hub.
-    wanted = settings.models or tuple(dict(settings.weights)) or tuple(known)
-    weights = settings.weights or tuple((slug, known[slug]) for slug in wanted if slug in known)
-    settings = replace(settings, models=wanted, weights=weights, public_url=settings.public_url or address.url)
+    settings = replace(tried_out(settings), public_url=settings.public_url or address.url)
     catalog = load_catalog(settings)
     for model in catalog.models.values():
         starting.require(model, settings)
@@ -59,7 +55,7 @@ def make_plan(environment: Mapping[str, str], settings: Settings, address: Addre
         "FLUXFARM_DATA_DIR": str(settings.data_dir),
         "FLUXFARM_PUBLIC_URL": settings.public_url or address.url,
         "FLUXFARM_MODELS": ",".join(settings.models),
-        "FLUXFARM_WEIGHTS": ",".join(f"{slug}={name}" for slug, name in weights),
+        "FLUXFARM_WEIGHTS": ",".join(f"{slug}={name}" for slug, name in settings.weights),
     }
     return Plan(settings, catalog, address, told)
 
