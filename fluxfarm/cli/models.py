@@ -1,16 +1,15 @@
 """`fluxfarm models`: what this farm serves."""
 
 import json
-import os
 from pathlib import Path
 
 import click
 
 from fluxfarm import inputs
 from fluxfarm.catalog import load_catalog
+from fluxfarm.cli.context import farm_settings
 from fluxfarm.cli.model_pages import pages
 from fluxfarm.cli.pull import pull
-from fluxfarm.settings import Settings
 
 
 @click.group(invoke_without_command=True)
@@ -20,7 +19,7 @@ def models(context: click.Context, *, as_json: bool) -> None:
     """List the models that the settings serve, and where their weights come from."""
     if context.invoked_subcommand is not None:
         return
-    found = load_catalog(Settings.from_environment(os.environ)).models.values()
+    found = load_catalog(farm_settings()).models.values()
     if as_json:
         described = [
             {
