@@ -163,10 +163,12 @@ def test_a_change_draws_what_diffusers_draws(kontext: Pipeline) -> None:
     assert np.array_equal(found, np.asarray(expected.images[0]))
 
 
+@torch.no_grad()
 def test_a_remix_draws_what_diffusers_draws(redux: Pipeline) -> None:
     found = drawn(redux, prompt="", likeness=scene())
     pipe = base_pipe(diffusers.FluxPipeline)
-    prior = diffusers.FluxPriorReduxPipeline.from_pretrained(model("flux-redux-dev").weights.source)
+    source = model("flux-redux-dev").weights.source
+    prior = diffusers.FluxPriorReduxPipeline.from_pretrained(source, torch_dtype=torch.float32)
     words, pooled, _ = pipe.encode_prompt("", "", max_sequence_length=64)
     likeness = prior.image_embedder(prior.encode_image(scene(), "cpu", 1)).image_embeds
     arguments = {"prompt_embeds": torch.cat([words, likeness], dim=1), "pooled_prompt_embeds": pooled}
