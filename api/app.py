@@ -5,7 +5,7 @@ from flask.wrappers import Response
 
 from api import errors, limits, origins, stopping, tracing
 from api.docs import docs
-from api.doors import DOORS, MANNERS
+from api.doorways import DOORS, MANNERS
 from api.files import files
 from api.front import front
 from api.health import health

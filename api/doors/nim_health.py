@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from flask import Blueprint, Response, jsonify, request
 
-from api import gauges
+from api import cards, gauges
 from api.doors import nim_create
 from api.services import services
 from fluxfarm import lookup
@@ -70,5 +70,6 @@ def _model(model: Model) -> dict[str, Any]:
         "aliases": model.aliases,
         "license": model.licence,
         "stand_in": model.weights.stand_in,
+        "card": cards.told(model.card),
         "request_schema": nim_create.schema(model),
     }

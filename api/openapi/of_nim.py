@@ -43,7 +43,8 @@ MODEL: Final = closed(
         "aliases": {"type": "array", "items": TEXT},
         "license": TEXT,
         "stand_in": {"type": "boolean"},
-        "request_schema": said({"type": "object"}, "JSON Schema of a body, but for `mode`."),
+        "card": {"anyOf": [ref("Card"), {"type": "null"}]},
+        "request_schema": said({"type": "object"}, "JSON Schema of a body."),
     }
 )
 SHAPES: Final[dict[str, Schema]] = {

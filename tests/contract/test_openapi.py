@@ -12,8 +12,8 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from api import errors as api_errors
 from api.codes import CANCELLATIONS, ERRORS, FAILURES
 from api.docs import docs
-from api.doors import DOORS
 from api.doors.eachlabs_create import DIALECT
+from api.doorways import DOORS
 from api.files import files
 from api.front import front
 from api.health import health
