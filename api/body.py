@@ -3,13 +3,14 @@
 import json
 import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from flask import Request
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
+from fluxfarm import refusals
 from fluxfarm.errors import FieldError, InvalidInput, NotFound
 from fluxfarm.sent import shortened
 
@@ -19,8 +20,9 @@ SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 SHORTEST_RETENTION_SECONDS = 300
 LONGEST_RETENTION_SECONDS = 10 * 365 * 86400
 LONGEST_CANCEL_AFTER_SECONDS = 86400
-MOST_SUMMED_UP = 3
 LONGEST_NUMBER = 10
+
+invalid = refusals.invalid
 FLAGS = {"1": True, "true": True, "0": False, "false": False}
 
 
@@ -90,13 +92,6 @@ def _duration(request: Request, header: str, fits: Callable[[int], bool], allowe
     if seconds is None or not fits(seconds):
         raise invalid([FieldError(header, allowed, shortened(sent))])
     return seconds
-
-
-def invalid(wrong: Sequence[FieldError]) -> InvalidInput:
-    """One refusal of all these fields; its message sums up the first of them."""
-    told = [f"{each.field}: {each.message}" for each in wrong[:MOST_SUMMED_UP]]
-    more = len(wrong) - len(told)
-    return InvalidInput("; ".join(told) + (f"; and {more} more" if more else ""), details=tuple(wrong))
 
 
 def whole(request: Request, name: str, default: int, least: int, most: int) -> int:

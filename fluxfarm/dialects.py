@@ -4,26 +4,22 @@ The model's own bounds are the widest there are. Where a model insists on a defa
 door's; and where the default in force lies outside what the door would allow, the model's own bounds hold.
 """
 
-import difflib
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Self
 
 from fluxfarm import inputs
 from fluxfarm.catalog import Model
-from fluxfarm.errors import FieldError, InvalidInput
+from fluxfarm.errors import InvalidInput
 from fluxfarm.fields import Choice, Field, Kind, Number, RefusedError, Whole
 from fluxfarm.input_fields import fields_of
 from fluxfarm.inputs import Order
 from fluxfarm.kinds import SOURCES
-from fluxfarm.sent import shortened
+from fluxfarm.refusals import invalid, no_object, unknown_fields, wrong_field
 
 _SHAPE: Final = "aspect_ratio"
-_MOST_UNKNOWN: Final = 20
-"""Unknown fields that a refusal names; a body may hold a million, and looking for near names takes time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +113,7 @@ class Dialect:
 
         """
         if not isinstance(sent, dict):
-            wrong = FieldError(self.place or "body", "must be a JSON object of fields", shortened(sent))
-            raise InvalidInput(f"{wrong.field}: {wrong.message}", details=(wrong,))
+            raise no_object(self.place, sent)
         spoken = self.spoken(model)
         meant = self._meant(model, spoken, sent)
         refused = {each.said: why for each in spoken if (why := each.refusal(sent))}
@@ -128,12 +123,12 @@ class Dialect:
         except InvalidInput as refusal:
             said = {each.field.name: each.said for each in spoken}
             for detail in refusal.details:
-                name = detail.field.removeprefix("input.")
+                name = detail.field.removeprefix(f"{inputs.PLACE}.")
                 refused.setdefault(said.get(name, name), detail.message)
-        errors = [self._error(name, message, sent.get(name)) for name, message in refused.items()]
-        errors += self._unknown(sent, [each.said for each in spoken])
+        errors = [wrong_field(self.place, name, message, sent.get(name)) for name, message in refused.items()]
+        errors += unknown_fields(self.place, sent, [each.said for each in spoken])
         if errors or order is None:
-            raise InvalidInput("; ".join(f"{each.field}: {each.message}" for each in errors[:3]), details=tuple(errors))
+            raise invalid(errors)
         return order
 
     def schema(self, model: Model) -> dict[str, Any]:
@@ -159,7 +154,8 @@ class Dialect:
 
     def called(self, name: str) -> str:
         """What a refusal calls a field of the model."""
-        return self._placed(self.fields.get(name, Wording()).name or name)
+        said = self.fields.get(name, Wording()).name or name
+        return f"{self.place}.{said}" if self.place else said
 
     def spoken(self, model: Model) -> list[Spoken]:
         """The fields of a model that may be sent."""
@@ -189,21 +185,6 @@ class Dialect:
             if meant[name] is None and not (name == _SHAPE and pictured):
                 meant[name] = each.field.default
         return meant
-
-    def _error(self, said: str, message: str, value: Any) -> FieldError:
-        return FieldError(self._placed(said), message, shortened(value))
-
-    def _placed(self, said: str) -> str:
-        return f"{self.place}.{said}" if self.place else said
-
-    def _unknown(self, sent: Mapping[str, Any], names: Sequence[str]) -> Iterable[FieldError]:
-        for name in islice((name for name in sent if name not in names), _MOST_UNKNOWN):
-            near = difflib.get_close_matches(name[:100], names, n=1)
-            known = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(names)}"
-            yield self._error(str(shortened(name)), f"is not a field of this model; {known}", sent[name])
-        more = sum(name not in names for name in sent) - _MOST_UNKNOWN
-        if more > 0:
-            yield FieldError(self.place or "body", f"has {more} more fields that this model does not have")
 
 
 def _named(rule: Any) -> set[str]:

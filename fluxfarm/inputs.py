@@ -1,30 +1,27 @@
 """What a caller may ask of a model: every field declared once; from that its validation, defaults and JSON Schema."""
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
 from fluxfarm.catalog import Model
-from fluxfarm.errors import FieldError, InvalidInput
 from fluxfarm.fields import RefusedError
 from fluxfarm.input_fields import fields_of
 from fluxfarm.input_rules import SIDES, rules, settle
 from fluxfarm.loras import AskedLora, Origin
 from fluxfarm.picture_field import DataPicture, Picture
-from fluxfarm.sent import shortened
+from fluxfarm.refusals import invalid, no_object, unknown_fields, wrong_field
 from fluxfarm.size_fields import size_meant, size_notices
 from fluxfarm.sizes import Size
 
 __all__ = ["DataPicture", "Order", "parse", "schema"]
 
+PLACE: Final = "input"
+"""Of the fields in the body of a create."""
+
 _SETTLED: Final = frozenset({"aspect_ratio", "width", "height", "loras", *(f"expand_{side}" for side in SIDES)})
 """Told to the worker in other words."""
-_MOST_UNKNOWN: Final = 20
-"""Unknown fields that a refusal names; a body may hold a million, and looking for near names takes time."""
-_MOST_SUMMED_UP: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +79,7 @@ def parse(model: Model, sent: object) -> Order:
 
     """
     if not isinstance(sent, dict):
-        raise _invalid([FieldError("input", "must be a JSON object of fields", shortened(sent))])
+        raise no_object(PLACE, sent)
     fields = fields_of(model)
     values: dict[str, Any] = {}
     wrong: dict[str, str] = {}
@@ -93,10 +90,10 @@ def parse(model: Model, sent: object) -> Order:
             wrong[field.name] = str(refusal)
     settle(model, sent, values, wrong)
     names = [field.name for field in fields]
-    errors = [_error(name, wrong[name], sent.get(name)) for name in names if name in wrong]
-    errors += _unknown(sent, names)
+    errors = [wrong_field(PLACE, name, wrong[name], sent.get(name)) for name in names if name in wrong]
+    errors += unknown_fields(PLACE, sent, names)
     if errors:
-        raise _invalid(errors)
+        raise invalid(errors)
     return _order(values, [field.name for field in fields if isinstance(field.kind, Picture)])
 
 
@@ -124,23 +121,3 @@ def _effects(values: Mapping[str, Any]) -> Iterable[str]:
     """What the caller may not expect of what was asked."""
     if values.get("negative_prompt") is not None and values["true_cfg_scale"] > 1:
         yield "The negative prompt doubles the time of each step."
-
-
-def _unknown(sent: Mapping[str, Any], names: Sequence[str]) -> Iterable[FieldError]:
-    for name in islice((name for name in sent if name not in names), _MOST_UNKNOWN):
-        near = difflib.get_close_matches(name[:100], names, n=1)
-        known = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(names)}"
-        yield _error(str(shortened(name)), f"is not a field of this model; {known}", sent[name])
-    more = sum(name not in names for name in sent) - _MOST_UNKNOWN
-    if more > 0:
-        yield FieldError("input", f"has {more} more fields that this model does not have")
-
-
-def _error(name: str, message: str, value: Any) -> FieldError:
-    return FieldError(f"input.{name}", message, shortened(value))
-
-
-def _invalid(errors: Sequence[FieldError]) -> InvalidInput:
-    told = [f"{error.field}: {error.message}" for error in errors[:_MOST_SUMMED_UP]]
-    more = len(errors) - len(told)
-    return InvalidInput("; ".join(told) + (f"; and {more} more" if more else ""), details=tuple(errors))

@@ -160,3 +160,15 @@ def test_a_large_answer_is_not_kept(database: Database, flux_dev: Model, caller:
     for _ in range(2):
         assert reader.read(prediction, caller.tenant_id) is not None
     assert reader.rendered == 2
+
+
+def test_each_door_is_told_in_its_own_words(database: Database, flux_dev: Model, caller: Caller) -> None:
+    seen = Seen(database, Lines(database, lease_seconds=30))
+    prediction = create(database, caller, flux_dev)
+
+    def other(view: PredictionView) -> tuple[str, int | None]:
+        return f"waits as {view.status}", None
+
+    for _ in range(2):
+        assert told(seen.answer(prediction, caller.tenant_id, BASE, Reader(database)._render)) == "queued 1"
+        assert told(seen.answer(prediction, caller.tenant_id, BASE, other)) == "waits as queued"
