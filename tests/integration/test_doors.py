@@ -25,7 +25,7 @@ from fluxfarm.input_fields import fields_of
 from fluxfarm.kinds import Kind
 from fluxfarm.local.postgres import PrivatePostgres
 from fluxfarm.settings import Settings
-from tests.api import PATIENCE_SECONDS, Api, running, serving
+from tests.api import PATIENCE_SECONDS, Api, running, serving, until
 from tests.conftest import apart
 
 pytestmark = pytest.mark.xdist_group("doors")
@@ -43,7 +43,7 @@ OFFERED = [
 ]
 PROMPT = "a large red circle on a blue background"
 SECRET = re.compile(
-    r"(id|url|output|urls|logs|sha256|bytes|b64_json|base64|cost|version|metrics|created|progress)|.*_(id|at|url)"
+    r"(id|url|output|urls|logs|sha256|bytes|b64_json|base64|cost|version|metrics|created|progress|made_with)|.*_(id|at|url)"
 )
 """Of an answer, what is another each time."""
 
@@ -75,6 +75,8 @@ def farm(settings: Settings, postgres: PrivatePostgres, tmp_path_factory: pytest
     logs = tmp_path_factory.mktemp("doors")
     words = [word for slug in KNOWN for word in ("--model", slug)]
     with running("worker", *words, settings=own, log=logs / "worker.log"), serving(own, logs) as api:
+        ready = f"{api.url}/v1/health/ready"
+        until(lambda: requests.get(ready, timeout=10).ok, (logs / "worker.log").read_text)
         yield Farm(api, issued.key)
 
 

@@ -12,7 +12,11 @@ from fluxfarm.errors import InvalidInput, ModelNotFound
 from fluxfarm.settings import Settings
 
 DOORS = Path(__file__).parents[2] / "api/doors"
-FAMILY = ("flux-dev", "flux-krea-dev", "flux-schnell", "flux-canny-dev", "flux-depth-dev", "flux-fill-dev")
+FAMILY = (
+    *("flux-dev", "flux-krea-dev", "flux-schnell", "flux-canny-dev", "flux-depth-dev", "flux-fill-dev"),
+    *("flux-redux-dev", "flux-kontext-dev"),
+)
+NOT_AT_NIM = ("flux-fill-dev", "flux-redux-dev", "flux-kontext-dev")
 PICTURE = "https://example.com/house.png"
 SHOWN = ("aspect_ratio", "width", "height", "num_inference_steps", "guidance", "output_format", "output_quality")
 
@@ -56,7 +60,7 @@ GUIDANCE = {"eachlabs": "guidance", "oxen": "guidance", "nim": "cfg_scale"}
 
 
 @pytest.mark.parametrize(
-    ("door", "slug"), [(door, slug) for door in GUIDANCE for slug in FAMILY if (door, slug) != ("nim", "flux-fill-dev")]
+    ("door", "slug"), [(door, slug) for door in GUIDANCE for slug in FAMILY if door != "nim" or slug not in NOT_AT_NIM]
 )
 def test_the_schema_says_what_is_read(catalog: Catalog, door: str, slug: str) -> None:
     model = catalog.model(slug)
