@@ -11,7 +11,7 @@ depends_on = None
 
 POLICY = "safety IN ('off_allowed', 'default_on', 'enforced')"
 APPEND_ONLY = """
-CREATE FUNCTION moderation_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION moderation_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'DELETE' AND current_setting('fluxfarm.forgetting', true) = 'on' THEN RETURN OLD; END IF;
     RAISE EXCEPTION 'the moderation log is append-only';
@@ -59,7 +59,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("moderation")
-    op.execute("DROP FUNCTION moderation_is_append_only")
+    op.execute("DROP FUNCTION IF EXISTS moderation_is_append_only")
     op.execute("UPDATE outputs SET safety = 'safe' WHERE safety = 'passed'")
     op.drop_column("prediction_results", "withheld")
     op.drop_column("outputs", "safety_checker")

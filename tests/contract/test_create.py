@@ -84,6 +84,7 @@ def test_numbers_as_text_nulls_and_other_spellings_are_taken(client: Client) -> 
         "output_format": "jpg",
         "output_quality": 80,
         "output_encoding": "url",
+        "loras": [],
         "disable_safety_checker": False,
     }
 

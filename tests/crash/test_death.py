@@ -57,7 +57,7 @@ def test_two_faults_in_a_row_end_the_worker_and_three_the_prediction(farm: Farm,
         prediction = farm.create(slug, f"{manner} {manner}")
         row = farm.wait_for(prediction, "failed")
         assert workers[0].ended() == 70
-        assert workers[0].said("the device or the weights fail")
+        assert workers[0].said("the device, the weights or the safety checkers fail")
         assert (row.attempt, row.error_code) == (3, "worker_lost")
         assert farm.events(manner).count("begin") == 3
         # The third was the new worker's first; one that it can render shows that it is well.
