@@ -22,7 +22,7 @@ from training.muon import Muon
 DEVICE: Final = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 _WARM_UP: Final = 40
 _REPORT_EVERY: Final = 50
-_CHECKPOINT_EVERY: Final = 200
+_CHECKPOINT_EVERY: Final = 100
 _AVERAGE: Final = 0.997
 
 
