@@ -24,7 +24,7 @@ CONNECT_SECONDS = 5
 
 # With all that is in them; otherwise what a later release added would stay and be in the way of its migration.
 MAKE_ROOM = f"""
-DROP TABLE IF EXISTS {', '.join(TABLES)} CASCADE;
+DROP TABLE IF EXISTS {", ".join(TABLES)} CASCADE;
 CREATE OR REPLACE FUNCTION public.moderation_is_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'DELETE' AND current_setting('fluxfarm.forgetting', true) = 'on' THEN RETURN OLD; END IF;
