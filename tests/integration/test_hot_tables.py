@@ -67,7 +67,14 @@ def explained(database: Database, caller: Caller, statement: TextClause, **param
         return "\n".join(connection.scalars(text(f"EXPLAIN {statement.text}"), parameters))
 
 
-END = {"status": "failed", "error_code": "x", "error_message": "x", "notices": []}
+END = {
+    "status": "failed",
+    "error_code": "x",
+    "error_message": "x",
+    "notices": [],
+    "withheld": None,
+    "made_with": None,
+}
 
 
 @pytest.mark.parametrize(
