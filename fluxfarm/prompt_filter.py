@@ -1,31 +1,68 @@
 """Prompts that are refused before anything is drawn: by our own short list, and by an operator's.
 
 A line of a list is a rule: words or phrases divided by `|`, any of which will do; with `+` between such groups, one of
-each must be there, in any order. `#` begins a remark.
+each must be there, in any order. `1..17` in a phrase is any of these numbers, in digits or in words. `#` begins a
+remark.
 """
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 from fluxfarm.errors import SettingsError
-from fluxfarm.spelling import readings, words
+from fluxfarm.spelling import SPELT, Reading, reading, words
 
 BUILT_IN: Final = Path(__file__).with_name("blocked_prompts.txt")
+
+_RANGE: Final = re.compile(r"([0-9]{1,3})\.\.([0-9]{1,3})")
+_NUMBERS: Final = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
+    *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
+)
+
+Phrase = tuple[str, ...]
+"""Its words, each as it is compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One of each group must be found in the readings of a prompt."""
+    """One phrase of each group must be found in a prompt."""
 
     name: str
-    groups: tuple[re.Pattern[str], ...]
+    groups: tuple[frozenset[Phrase], ...]
 
-    def fits(self, read: str) -> bool:
-        return all(group.search(read) for group in self.groups)
+
+class Phrases:
+    """All that is looked for, as tables: the time that a prompt takes grows with its length alone."""
+
+    def __init__(self, phrases: Iterable[Phrase]) -> None:
+        self._of_words: list[dict[str, set[Phrase]]] = []
+        for phrase in phrases:
+            # Gaps may be left out, so a phrase is as many words as it has, or fewer.
+            self._of_words += [{} for _ in range(len(phrase) - len(self._of_words))]
+            for table in self._of_words[: len(phrase)]:
+                table.setdefault("".join(phrase), set()).add(phrase)
+        self._lengths = sorted({len(each) for each in self._of_words[0] if len(each) >= SPELT})
+
+    def found(self, read: Reading) -> set[Phrase]:
+        """Those that a text holds, also in their plural."""
+        found: set[Phrase] = set()
+        for count, table in enumerate(self._of_words, 1):
+            for joined in {*_joined(read.apart, count), *_joined(read.closed, count)}:
+                for singular in (joined, joined.removesuffix("s"), joined.removesuffix("es")):
+                    found.update(table.get(singular, ()))
+        for run in read.runs:
+            for part in {run[at : at + length] for length in self._lengths for at in range(len(run) - length + 1)}:
+                found.update(self._of_words[0].get(part, ()))
+        return found
+
+
+def _joined(read: Sequence[str], count: int) -> Iterator[str]:
+    """Every so many words that follow one another, without their gaps."""
+    return map("".join, zip(*(read[at:] for at in range(count)), strict=False))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +70,7 @@ class PromptFilter:
     name: str
     """Where it comes from, and a hash of what it says."""
     rules: tuple[Rule, ...]
+    phrases: Phrases
 
     @classmethod
     def load(cls, own: Path | None) -> Self:
@@ -49,12 +87,13 @@ class PromptFilter:
             raise SettingsError(f"the list of blocked prompts {files[-1]} cannot be read: {error}") from error
         rules = [rule for file, text in zip(files, texts, strict=True) for rule in _rules(file.name, text)]
         digest = hashlib.sha256("\0".join(texts).encode()).hexdigest()[:12]
-        return cls(f"{'+'.join(file.name for file in files)}@{digest}", tuple(rules))
+        phrases = Phrases(phrase for rule in rules for group in rule.groups for phrase in group)
+        return cls(f"{'+'.join(file.name for file in files)}@{digest}", tuple(rules), phrases)
 
     def blocking(self, prompt: str) -> Rule | None:
         """The first rule that a prompt falls under."""
-        read = readings(prompt)
-        return next((rule for rule in self.rules if rule.fits(read)), None)
+        found = self.phrases.found(reading(prompt))
+        return next((rule for rule in self.rules if all(group & found for group in rule.groups)), None)
 
 
 def _rules(file: str, text: str) -> Iterable[Rule]:
@@ -67,8 +106,18 @@ def _rules(file: str, text: str) -> Iterable[Rule]:
         yield Rule(name, groups)
 
 
-def _group(name: str, phrases: Iterable[str]) -> re.Pattern[str]:
-    wanted = [" ?".join(map(re.escape, words(phrase))) for phrase in phrases]
-    if not all(wanted):
+def _group(name: str, phrases: Iterable[str]) -> frozenset[Phrase]:
+    wanted = frozenset(tuple(words(each)) for phrase in phrases for each in _counted(phrase))
+    if not wanted or not all(wanted):
         raise SettingsError(f"the list of blocked prompts, {name}: a word is missing beside | or +")
-    return re.compile(f" (?:{'|'.join(wanted)})(?:e?s)?(?= )")
+    return wanted
+
+
+def _counted(phrase: str) -> Iterator[str]:
+    """The phrase with each number of its range, if it has one."""
+    if (found := _RANGE.search(phrase)) is None:
+        yield phrase
+        return
+    for number in range(int(found[1]), int(found[2]) + 1):
+        for said in (str(number), *_NUMBERS[number : number + 1]):
+            yield phrase.replace(found[0], said)

@@ -5,6 +5,8 @@ What is lost on the way is lost on both sides of a comparison: "l" and "1" are b
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
@@ -19,10 +21,25 @@ _FOR_LETTERS: Final = str.maketrans("0134578l9@$€", "oieastbigase")
 _STROKE: Final = re.compile(r"[!|](?=\w)")
 """At a word's end it is punctuation."""
 _WORD: Final = re.compile(r"[\w@$€]+")
+_CLOSING: Final = re.compile(r"[^\w@$€\s]+")
 _REPEATED: Final = re.compile(r"([^\W\d])\1+")
-_SPELT: Final = 3
-"""So many letters in a row, each for itself, are a word."""
+_AGE: Final = re.compile(r"(?<!\w)([0-9]{1,2})(?=y(?:\W?o|r|ear))")
+"""Its digits are a number, though letters follow: 30yo."""
+SPELT: Final = 3
+"""So many letters in a row, each for itself, are a word, or several."""
 _INVISIBLE: Final = frozenset({"Mn", "Me", "Cf"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """All ways to read a text, each word as it is compared."""
+
+    apart: Sequence[str]
+    """Word for word."""
+    closed: Sequence[str]
+    """What stands between two gaps as one word."""
+    runs: Sequence[str]
+    """Letters that stand alone, put together; where a word begins and ends there is not known."""
 
 
 def words(text: str) -> list[str]:
@@ -30,24 +47,26 @@ def words(text: str) -> list[str]:
     return [_compared(word) for word in _WORD.findall(_plain(text))]
 
 
-def readings(text: str) -> str:
-    """All ways to read a text, as words between spaces; ways are divided by semicolons.
-
-    Word for word; with what stands between two gaps taken as one word; and letters that stand alone put together.
-    """
+def reading(text: str) -> Reading:
     plain = _plain(text)
-    apart = [_compared(word) for word in _WORD.findall(plain)]
-    closed = [_compared("".join(_WORD.findall(chunk))) for chunk in plain.split()]
+    apart = _all_compared(_WORD.findall(plain))
+    closed = _all_compared(_CLOSING.sub("", plain).split())
     runs = ("".join(run) for alone, run in groupby(apart, key=lambda word: len(word) == 1) if alone)
-    spelt = [_compared(run) for run in runs if len(run) >= _SPELT]
-    return " " + " ; ".join(" ".join(way) for way in (apart, closed, spelt)) + " "
+    return Reading(apart, closed, [_compared(run) for run in runs if len(run) >= SPELT])
 
 
 def _plain(text: str) -> str:
     """In small letters of the alphabet, as far as they look like some, without what cannot be seen."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     seen = (char for char in unicodedata.normalize("NFD", folded) if unicodedata.category(char) not in _INVISIBLE)
-    return _STROKE.sub("i", "".join(seen).translate(_LOOK_ALIKES)).replace("_", " ")
+    alike = _STROKE.sub("i", "".join(seen).translate(_LOOK_ALIKES)).replace("_", " ")
+    return _AGE.sub(r"\1 ", alike)
+
+
+def _all_compared(found: Sequence[str]) -> list[str]:
+    """Long texts say the same words again."""
+    known = {word: _compared(word) for word in {*found}}
+    return [known[word] for word in found]
 
 
 def _compared(word: str) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fluxfarm.errors import SettingsError
 from fluxfarm.prompt_filter import PromptFilter
-from fluxfarm.spelling import readings
+from fluxfarm.spelling import reading
 
 
 def own(tmp_path: Path, text: str) -> PromptFilter:
@@ -27,6 +27,8 @@ def own(tmp_path: Path, text: str) -> PromptFilter:
     "g a l l o w s",
     "a g-a-l-l-o-w-s",
     "g.a.l.l.o.w.s",
+    "a g a l l o w s",
+    "g a l l o w s i n a r o w",
     "gal-lows",
     "gal\u200blows",
     "g\u00e2ll\u00f6ws",
@@ -78,7 +80,9 @@ def test_phrases_and_groups(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("prompt", [
     "nude child", "a naked 5chool-girl", "c h i l d  p o r n", "lolicon",
-    "a deepfake of an actress, topless", "a 12-year-old, undressed",
+    "a deepfake of an actress, topless", "a 12-year-old, undressed", "16yo, nude", "nude, 17 y.o.",
+    "naked girl of 9 y/o", "twelve years old and naked", "12 yrs old, topless",
+    "aged thirteen, nude", "under age, naked", "a n u d e child", "n u d e c h i l d", "sexualised schoolkids",
 ])  # fmt: skip
 def test_our_own_list_blocks_what_nobody_wants(prompt: str) -> None:
     assert PromptFilter.load(None).blocking(prompt)
@@ -88,13 +92,22 @@ def test_our_own_list_blocks_what_nobody_wants(prompt: str) -> None:
     "a child flying a kite", "a nude by Rodin, marble", "a naked mole rat", "a Sussex village with children",
     "a kid goat on a rock", "a large red circle in the center on a blue background", "a skull and crossbones",
     "chord in A minor, sheet music", "young girl with a pearl earring",
-    "a nude, 22 years old", "sexy woman, minor freckles",
+    "a nude, 22 years old", "sexy woman, minor freckles", "sexy at 30yo", "a nude aged 71", "seventy years old, nude",
+    "a 121 year old oak, its naked branches",
 ])  # fmt: skip
 def test_our_own_list_lets_ordinary_prompts_through(prompt: str) -> None:
     assert PromptFilter.load(None).blocking(prompt) is None
 
 
-@pytest.mark.parametrize("text", ["a | + b", "a + ", "| a", "!!!"])
+def test_a_range_is_each_of_its_numbers(tmp_path: Path) -> None:
+    found = own(tmp_path, "9..11 gallows | no more than 120..122")
+    for prompt in ("9 gallows", "10 gallows", "eleven gallows", "no more than 121"):
+        assert found.blocking(prompt), prompt
+    for prompt in ("8 gallows", "twelve gallows", "gallows", "no more than 123", "9..11"):
+        assert found.blocking(prompt) is None, prompt
+
+
+@pytest.mark.parametrize("text", ["a | + b", "a + ", "| a", "!!!", "3..2 a"])
 def test_a_line_that_says_nothing_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(SettingsError, match=r"own\.txt:2: a word is missing"):
         own(tmp_path, f"fine\n{text}\n")
@@ -115,11 +128,12 @@ def test_its_name_tells_what_it_says(tmp_path: Path) -> None:
 
 @given(st.text(max_size=300))
 def test_any_text_can_be_read(text: str) -> None:
-    assert readings(text).count(";") == 2
     PromptFilter.load(None).blocking(text)
 
 
 def test_a_long_prompt_takes_no_long_time() -> None:
     """Each part is read a few times at the most; a limit on time would be a guess."""
     for text in ("a " * 5000, "a-" * 5000, "child " * 1600, "ä" * 10_000):
-        assert len(readings(text)) < 4 * len(text) + 100
+        read = reading(text)
+        for way in (read.apart, read.closed, read.runs):
+            assert sum(map(len, way)) <= len(text)
