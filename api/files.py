@@ -9,7 +9,6 @@ from flask import Blueprint, Response, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from api.bodiless import bodiless
-from api.body import unknown_prediction
 from api.links import EXTENSIONS, row_of, signed_path
 from api.services import services
 from fluxfarm import lookup
@@ -64,7 +63,7 @@ def _find(prediction: uuid.UUID, row: uuid.UUID, name: str) -> Served:
         if not stem.isdecimal():
             key = lookup.input_key(session, row, stem)
             if key is None or not key.endswith("." + extension):
-                raise unknown_prediction()
+                raise NotFound("There is no such picture, or not yet: one that was sent is shown once it was checked.")
             return Served(key, MEDIA_TYPES[extension], None, hashlib.sha256(key.encode()).hexdigest(), name)
         found = lookup.output(session, row, int(stem))
     if found is None or EXTENSIONS[found[1].media_type] != extension:

@@ -269,14 +269,17 @@ def object_keys(session: Session, prediction_id: uuid.UUID) -> set[str]:
 
 
 def input_key(session: Session, prediction_id: uuid.UUID, field: str) -> str | None:
-    """The object key of the picture that was sent as data in this field of a prediction's input, if one was."""
-    found = session.scalar(
-        select(PredictionInput.plan)
+    """The object key of the picture that was sent as data in this field of an input; None unless it may be read."""
+    found = session.execute(
+        select(PredictionInput.plan, Prediction.status)
         .join(Prediction, Prediction.id == PredictionInput.prediction_id)
         .where(PredictionInput.prediction_id == prediction_id)
         .where(Prediction.expires_at.is_(None) | (Prediction.expires_at > func.clock_timestamp()))
-    )
-    return found["picture_keys"].get(field) if found else None
+    ).one_or_none()
+    if found is None:
+        return None
+    plan = Plan.from_json(found.plan)
+    return plan.picture_keys.get(field) if plan.shows(field, Status(found.status)) else None
 
 
 def measured_rate(connection: Session | Connection, model: str) -> float | None:

@@ -12,6 +12,7 @@ from fluxfarm.kinds import Kind
 from fluxfarm.loras import AskedLora
 from fluxfarm.safety_policy import Policy, Ruling
 from fluxfarm.sizes import Size, render_size
+from fluxfarm.status import Status
 
 SEED_SPACE = 2**32
 NATIVE_PIXELS = 1024 * 1024
@@ -100,6 +101,10 @@ class Plan:
     def picture_names(self) -> tuple[str, ...]:
         """The fields that pictures came in."""
         return (*self.picture_urls, *self.picture_keys)
+
+    def shows(self, field: str, status: Status) -> bool:
+        """Whether a picture that was sent may be read again: none before its verdict, and no checker looks at masks."""
+        return not self.check_safety or (status is Status.SUCCEEDED and field != "mask")
 
     def canvas(self, source: Size) -> Size:
         """What is to be drawn on, of a picture of this size and what lies beyond its sides, in its pixels."""

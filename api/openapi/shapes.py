@@ -228,7 +228,9 @@ PREDICTION = closed(
         "status": {"enum": ["starting", "processing", "success", "error", "cancelled"]},
         "canceling": CANCELING,
         "input": said(
-            {"type": "object"}, "What was asked for, with the defaults filled in; a picture sent as data as a link."
+            {"type": "object"},
+            "What was asked for, with the defaults filled in; a picture sent as data as a link, which opens once it was"
+            " checked.",
         ),
         "output": OUTPUT,
         "images": {"type": "array", "items": ref("Image")},

@@ -6,9 +6,11 @@ import uuid
 import pytest
 import requests
 
+from fluxfarm.database import Database
+from fluxfarm.settings import Settings
 from tests.api import Client
 from tests.contract.conftest import NewClient
-from tests.contract.played import picture
+from tests.contract.played import PlayedWorker, picture
 
 URI = "data:image/png;base64," + base64.b64encode(picture(form="PNG")).decode()
 
@@ -39,13 +41,15 @@ def test_what_is_said_goes_before_what_was_sent(client: Client) -> None:
     assert (pinned["input"]["seed"], pinned["input"]["width"]) == (5, 512)
 
 
-def test_a_picture_sent_as_data_is_kept_for_each(client: Client) -> None:
+def test_a_picture_sent_as_data_is_kept_for_each(client: Client, database: Database, farm: Settings) -> None:
+    played = PlayedWorker(database, farm)
     first = client.create("unserved", image=URI)
     second = again(client, first).json()["predictionID"]
     shown = [client.look(each)["input"]["image"] for each in (first, second)]
     assert shown[0] != shown[1]
     client.ask("POST", f"/v1/prediction/{first}/cancel")
     client.ask("DELETE", f"/v1/prediction/{first}")
+    played.succeed(played.claim(), picture())
     assert requests.get(shown[1], timeout=10).status_code == 200
 
 

@@ -9,12 +9,14 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
+from fluxfarm import lifecycle
 from fluxfarm.database import Database
+from fluxfarm.safety_policy import SCOPE
 from fluxfarm.settings import Settings
 from fluxfarm.storage import LocalStore
 from tests.api import Client
 from tests.contract.conftest import NewClient
-from tests.contract.played import picture
+from tests.contract.played import PlayedWorker, picture
 from tests.processes import wait_until
 
 JSON = {"Content-Type": "application/json"}
@@ -209,17 +211,38 @@ def test_a_refusal_repeats_neither_data_nor_passwords(client: Client) -> None:
         assert "hunter2" not in answer
 
 
-def test_a_sent_picture_is_kept_and_shown_as_a_link(client: Client, stranger: Client) -> None:
+def test_a_sent_picture_is_kept_and_shown_as_a_link(
+    client: Client, stranger: Client, database: Database, farm: Settings
+) -> None:
     data = picture("blue", form="PNG")
     uri = "data:image/png;base64," + base64.b64encode(data).decode()
-    shown = client.look(client.create("unserved", image=uri))["input"]
+    shown = client.look(client.create("unserved", image=uri, mask=uri))["input"]
     assert shown["image"].startswith(f"{client.url}/files/")
     assert shown["aspect_ratio"] == "match_input_image"
+    # Nothing can be read before its verdict, and nobody passes one on a mask.
+    assert [stranger.get(shown[name]).status_code for name in ("image", "mask")] == [404, 404]
+    played = PlayedWorker(database, farm)
+    played.succeed(played.claim(), picture())
+    assert stranger.get(shown["mask"]).status_code == 404
     kept = stranger.get(shown["image"])
     assert kept.content == data
     assert kept.headers["Content-Type"] == "image/png"
     assert stranger.ask("HEAD", shown["image"]).status_code == 200
     assert stranger.get(shown["image"], headers={"If-None-Match": kept.headers["ETag"]}).status_code == 304
+
+
+def test_a_sent_picture_that_did_not_pass_is_shown_to_nobody(
+    client: Client, stranger: Client, new_client: NewClient, database: Database, farm: Settings
+) -> None:
+    uri = "data:image/png;base64," + base64.b64encode(picture(form="PNG")).decode()
+    link = client.look(client.create("unserved", image=uri))["input"]["image"]
+    held = PlayedWorker(database, farm).claim()
+    with database.session_scope() as session:
+        lifecycle.fail(session, held, code="content_blocked", message="image: not let through", device_microseconds=0)
+    assert stranger.get(link).status_code == 404
+    may = new_client(scopes=("predict", "read", SCOPE))
+    unchecked = may.look(may.create("unserved", image=uri, disable_safety_checker=True))
+    assert stranger.get(unchecked["input"]["image"]).status_code == 200
 
 
 def test_a_refused_create_keeps_no_picture(new_client: NewClient, farm: Settings) -> None:

@@ -1,15 +1,24 @@
 """`DELETE /v1/prediction/<id>`: gone with its pictures, now."""
 
 import uuid
+from typing import Any
 
 from sqlalchemy import text
 
 from fluxfarm.database import Database
+from fluxfarm.safety_policy import SCOPE
 from fluxfarm.settings import Settings
 from fluxfarm.storage import LocalStore
 from tests.api import Client
 from tests.contract.conftest import NewClient
 from tests.contract.test_retries import put, with_picture
+
+MAY = ("predict", "read", "cancel", SCOPE)
+
+
+def unchecked() -> dict[str, Any]:
+    """With a picture that can be read at once."""
+    return with_picture(disable_safety_checker=True)
 
 
 def delete(client: Client, prediction: object) -> int:
@@ -28,12 +37,14 @@ def test_a_finished_one_goes_with_its_pictures(client: Client, stranger: Client,
 
 
 def test_one_that_was_cancelled_goes_with_the_picture_that_it_was_sent(
-    client: Client, stranger: Client, farm: Settings
+    new_client: NewClient, stranger: Client, farm: Settings
 ) -> None:
+    client, sent = new_client(scopes=MAY), unchecked()
     store = LocalStore(farm.data_dir / "objects")
     before, own_id = set(store.keys("tenants/")), uuid.uuid4()
-    put(client, own_id, with_picture())
+    put(client, own_id, sent)
     link = client.look(str(own_id))["input"]["image"]
+    assert stranger.get(link).status_code == 200
     client.post(None, f"/v1/prediction/{own_id}/cancel")
     assert delete(client, own_id) == 200
     assert not set(store.keys("tenants/")) - before
@@ -41,11 +52,11 @@ def test_one_that_was_cancelled_goes_with_the_picture_that_it_was_sent(
 
 
 def test_an_old_link_does_not_open_what_its_owner_calls_so_later(
-    client: Client, stranger: Client, database: Database
+    new_client: NewClient, stranger: Client, database: Database
 ) -> None:
-    own_id, links = uuid.uuid4(), []
+    client, own_id, links = new_client(scopes=MAY), uuid.uuid4(), []
     for _ in range(2):
-        assert put(client, own_id, with_picture()).status_code == 200
+        assert put(client, own_id, unchecked()).status_code == 200
         links.append(client.look(str(own_id))["input"]["image"])
         assert stranger.get(links[-1]).status_code == 200
         client.post(None, f"/v1/prediction/{own_id}/cancel")

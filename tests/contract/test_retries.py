@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from fluxfarm.database import Database
 from fluxfarm.keys import IssuedKey
+from fluxfarm.safety_policy import SCOPE
 from fluxfarm.settings import Settings
 from fluxfarm.storage import LocalStore
 from tests.api import Client, Description, serving
@@ -75,9 +76,9 @@ def stored(farm: Settings) -> set[str]:
     return set(LocalStore(farm.data_dir / "objects").keys("tenants/"))
 
 
-def with_picture() -> dict[str, Any]:
+def with_picture(**more: Any) -> dict[str, Any]:
     uri = "data:image/png;base64," + base64.b64encode(picture(form="PNG")).decode()
-    return {"model": "unserved", "input": {"prompt": "a red circle", "image": uri}}
+    return {"model": "unserved", "input": {"prompt": "a red circle", "image": uri, **more}}
 
 
 def test_the_same_create_sent_again_is_the_same_prediction(client: Client, database: Database) -> None:
@@ -253,9 +254,9 @@ def test_an_own_id_is_what_its_client_sees_everywhere(client: Client, stranger: 
     assert stranger.get(changed).status_code == 403
 
 
-def test_a_picture_sent_with_an_own_id_is_shown_as_a_link(client: Client, stranger: Client) -> None:
-    own_id = uuid.uuid4()
-    created(put(client, own_id, with_picture()), replayed=False)
+def test_a_picture_sent_with_an_own_id_is_shown_as_a_link(new_client: NewClient, stranger: Client) -> None:
+    client, own_id = new_client(scopes=("predict", "read", SCOPE)), uuid.uuid4()
+    created(put(client, own_id, with_picture(disable_safety_checker=True)), replayed=False)
     link = client.look(str(own_id))["input"]["image"]
     assert link.startswith(f"{client.url}/files/{own_id}/image.png?")
     assert stranger.get(link).content == picture(form="PNG")

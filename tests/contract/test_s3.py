@@ -73,9 +73,9 @@ def test_pictures_go_in_and_come_out(owner: Client, played: PlayedWorker) -> Non
     # Several times, so that connections to the store are used again.
     for _ in range(3):
         prediction = owner.create("unserved", image=SENT_URI)
-        assert owner.get(owner.look(prediction)["input"]["image"]).content == SENT
         played.succeed(played.claim(), DATA)
         found = owner.look(prediction)
+        assert owner.get(found["input"]["image"]).content == SENT
         assert hashlib.sha256(owner.get(found["output"]).content).hexdigest() == found["images"][0]["sha256"]
     part = owner.get(found["output"], headers={"Range": "bytes=5-14"})
     assert (part.status_code, part.content) == (206, DATA[5:15])
