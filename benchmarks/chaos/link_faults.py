@@ -73,12 +73,16 @@ def link_cut(farm: Farm, choose: random.Random, effect: Effect) -> Generator[Non
 
 @kind("all of Redis' connections cut", costs_leases=False)
 def broker_cut(farm: Farm, _choose: random.Random, effect: Effect) -> Generator[None]:
-    links = farm.net.to("redis")
-    eventually(lambda: sum(link.in_flight for link in links))
-    for link in links:
-        link.cut_once()
-    effect.met("connections cut with bytes in flight", sum(link.suffered.cut_in_flight for link in links))
+    effect.met("connections cut with bytes in flight", eventually(lambda: cut_while_busy(farm.net.to("redis"))))
     yield
+
+
+def cut_while_busy(links: list[Link]) -> int:
+    """Connections that were cut with bytes in flight, which may have arrived between a look and the cut."""
+    if any(link.in_flight for link in links):
+        for link in links:
+            link.cut_once()
+    return sum(link.suffered.cut_in_flight for link in links)
 
 
 @kind("link a black hole", leases=(0.7, 1.5))

@@ -19,7 +19,7 @@ from fluxfarm.queue import redis_client
 from fluxfarm.settings import Settings
 from tests.api import Client, serving, until
 from tests.contract.conftest import NewClient
-from tests.contract.followed import Reader
+from tests.contract.followed import Heard, Reader
 from tests.contract.played import PlayedWorker, Telling, picture
 from tests.servers import free_port
 
@@ -69,10 +69,7 @@ def test_one_that_its_client_named_is_told_of_by_that_name(client: Client, telli
 def test_a_place_in_the_queue_is_told_anew_when_it_changes(client: Client, telling: Telling) -> None:
     ahead, prediction = client.create("unserved"), client.create("unserved")
     with Reader(events(client, prediction), key=client.key) as reader:
-        first = reader.next()
-        while first.data["position"] != 2:
-            # The queue that this process last saw may be older than both.
-            first = reader.next()
+        first = seen_queued(reader, 2)
         client.ask("POST", f"/v1/prediction/{ahead}/cancel")
         second = reader.next()
         with Reader(events(client, prediction), key=client.key, last=second.id) as again:
@@ -83,10 +80,18 @@ def test_a_place_in_the_queue_is_told_anew_when_it_changes(client: Client, telli
     assert (first.data["eta_seconds"], first.data["waiting_for"]) == (None, "worker")
 
 
+def seen_queued(reader: Reader, position: int) -> Heard:
+    """The first event with that place: the queue that a process last saw may be older than the prediction."""
+    event = reader.next()
+    while event.data["position"] != position:
+        event = reader.next()
+    return event
+
+
 def test_one_of_a_suspended_tenant_says_what_it_waits_for(client: Client, telling: Telling, database: Database) -> None:
     prediction = client.create("unserved")
     with Reader(events(client, prediction), key=client.key) as reader:
-        heard = [reader.next()]
+        heard = [seen_queued(reader, 1)]
         with database.session_scope() as session:
             tenants.suspend(session, "tenant 0", by="test")
         heard += [reader.next()]

@@ -119,11 +119,12 @@ def test_wrong_keys_are_limited_per_address(
     api: Api, described: Description, new_key: Callable[..., IssuedKey], client: Client
 ) -> None:
     client.try_create("unserved")
-    with Client(api.url, described, WRONG) as guesser:
+    address = "127.0.0.6"  # No other test has spent its room.
+    with Client(api.url, described, WRONG, source=address) as guesser:
         answers = [guesser.get("/v1/prediction/x") for _ in range(WRONG_KEYS_PER_MINUTE + 1)]
     assert [answer.status_code for answer in answers] == [401] * WRONG_KEYS_PER_MINUTE + [429]
     assert int(answers[-1].headers["Retry-After"]) >= 1
-    with Client(api.url, described, new_key().key) as unlucky:
+    with Client(api.url, described, new_key().key, source=address) as unlucky:
         assert unlucky.get("/v1/prediction/x").status_code == 429
     with Client(api.url, described, new_key().key, source="127.0.0.2") as elsewhere:
         assert elsewhere.get("/v1/prediction/x").status_code == 404
@@ -139,7 +140,7 @@ def test_a_key_that_was_right_is_not_shut_out_by_its_neighbours(
     known_key, new = new_key().key, new_key().key
 
     def ask(key: str) -> None:
-        known.caller(Request({"REMOTE_ADDR": "127.0.0.1", "HTTP_X_API_KEY": key}), scope="read")
+        known.caller(Request({"REMOTE_ADDR": "127.0.0.5", "HTTP_X_API_KEY": key}), scope="read")
 
     ask(known_key)
     for _ in range(auth.WRONG_KEYS_PER_MINUTE):
