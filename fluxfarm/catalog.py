@@ -12,7 +12,7 @@ from typing import Any
 from fluxfarm.card import Card, read_card
 from fluxfarm.errors import ModelNotFound, SettingsError
 from fluxfarm.kinds import PIPELINES, Control, Kind
-from fluxfarm.licences import FLUX_DEV
+from fluxfarm.licences import under_flux_dev
 from fluxfarm.loras import KINDS as KINDS_WITH_LORAS
 from fluxfarm.loras import Allowed, NamedLora, Offered, named_loras
 from fluxfarm.safety_policy import Policy
@@ -138,7 +138,7 @@ class Model:
     @property
     def safety(self) -> Policy | None:
         """The mildest policy that its weights allow; None if they say nothing."""
-        by_licence = Policy.ENFORCED if FLUX_DEV in self.weights.licences else None
+        by_licence = Policy.ENFORCED if under_flux_dev(self.weights.licences) else None
         return self.weights.safety or by_licence
 
     @property
@@ -262,7 +262,7 @@ def _with_weights(
     if wanted in weights:
         chosen = weights[wanted]
     elif own in weights:
-        chosen = _elsewhere(weights[own], wanted)
+        chosen = _elsewhere(weights[own], wanted, weights)
     else:
         raise SettingsError(f"model {slug!r} names the weights {own!r}, which the catalogue does not have")
     try:
@@ -284,7 +284,13 @@ def _with_weights(
         raise SettingsError(f"the catalogue's model {slug!r} is incomplete: {error}") from error
 
 
-def _elsewhere(own: Weights, location: str) -> Weights:
-    """The same, lying where an operator says; a file of a transformer alone lies over the model's own."""
+def _elsewhere(own: Weights, location: str, known: Mapping[str, Weights]) -> Weights:
+    """The same, lying where an operator says; a file of a transformer alone lies over the model's own.
+
+    What the catalogue knows to lie there keeps its licence, whatever name it is served under.
+    """
     base = own.base or own if location.endswith(".safetensors") else own.base
-    return dataclasses.replace(own, name=location, location=location, revision="main", beside=Path(), base=base)
+    licence = next((each.licence for each in known.values() if each.location == location), own.licence)
+    return dataclasses.replace(
+        own, name=location, location=location, licence=licence, revision="main", beside=Path(), base=base
+    )

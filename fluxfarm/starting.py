@@ -5,7 +5,7 @@ from typing import Final
 from fluxfarm import checkers
 from fluxfarm.catalog import Model
 from fluxfarm.errors import SettingsError
-from fluxfarm.licences import FLUX_DEV, TERMS
+from fluxfarm.licences import TERMS, under_flux_dev
 from fluxfarm.safety_policy import Policy, strictest
 from fluxfarm.settings import Settings
 
@@ -14,7 +14,7 @@ NAME_ONE: Final = "name one, such as FLUXFARM_SAFETY_CHECKER=Falconsai/nsfw_imag
 
 def require(model: Model, settings: Settings) -> None:
     """Raises `SettingsError` where that does not hold; its message has several lines if a licence is the reason."""
-    if FLUX_DEV in model.weights.licences and settings.bfl_license is None:
+    if under_flux_dev(model.weights.licences) and settings.bfl_license is None:
         raise SettingsError(TERMS.format(model=model.slug))
     if not checkers.locations(model, settings):
         _require_checker(model, settings)

@@ -68,6 +68,26 @@ def test_a_licence_goes_with_the_weights_and_with_what_lies_over_them(tmp_path: 
     assert model(catalog=file)[0].safety is Policy.DEFAULT_ON, "an operator who has every picture reviewed"
 
 
+@pytest.mark.parametrize("licence", [
+    "flux-1-dev", "FLUX-1-dev", "flux-1-dev-non-commercial-license", "FLUX.1 [dev] Non-Commercial License",
+    "FluxDev Non-Commercial License Agreement", "flux-1-krea-dev",
+])  # fmt: skip
+def test_the_licence_is_known_however_it_is_written(tmp_path: Path, licence: str) -> None:
+    file = tmp_path / "catalog.toml"
+    file.write_text(f'[weights.flux-schnell]\nlocation = "my/own"\nnative_side = 1024\nlicence = "{licence}"\n')
+    found, settings = model(**SCHNELL, catalog=file, safety_checker=CHECKER)
+    assert found.safety is Policy.ENFORCED
+    with pytest.raises(SettingsError, match="FLUXFARM_BFL_LICENSE"):
+        require(found, settings)
+
+
+def test_a_licence_is_not_left_behind_under_another_name() -> None:
+    dev = {**SCHNELL, "weights": (("flux-schnell", "black-forest-labs/FLUX.1-dev"),), "safety_checker": CHECKER}
+    assert model(**dev)[0].safety is Policy.ENFORCED
+    with pytest.raises(SettingsError, match="FLUXFARM_BFL_LICENSE"):
+        require(*model(**dev))
+
+
 @pytest.mark.parametrize("value", ["yes", "commercial", "commercial:", "commercial: ", "noncommercial"])
 def test_other_words_are_not_taken_for_a_licence(value: str) -> None:
     with pytest.raises(SettingsError, match="must be non-commercial, or commercial:"):
