@@ -60,6 +60,7 @@ FAILURES = {
     "lora_unreadable": "What was named as LoRA is not a whole safetensors file of numbers.",
     "mask_mismatch": "The mask has other proportions than the picture it is for.",
     "model_withdrawn": "The model is not served any more.",
+    "no_safety_checker": "By policy the pictures are checked, and the worker has no safety checker for that.",
     "nothing_to_fill": "Neither a mask, nor transparent parts, nor sides to go on beyond came with the picture.",
     "picture_too_large": "The picture would be extended beyond 4096 pixels a side.",
     "queue_timeout": "No worker took the prediction within the time that one may wait.",
@@ -87,7 +88,11 @@ FAILURE_NUMBERS = {
     "lora_mismatch": 422,
     "lora_missing": 422,
     "lora_unreadable": 422,
+    "mask_mismatch": 422,
     "model_withdrawn": 503,
+    "no_safety_checker": 503,
+    "nothing_to_fill": 422,
+    "picture_too_large": 422,
     "queue_timeout": 503,
     "unsupported_size": 422,
     "worker_lost": 500,
@@ -100,4 +105,4 @@ def number_and_meaning(code: str) -> tuple[int, str]:
     if code in ERRORS:
         return ERRORS[code]
     meanings = {**FAILURES, **CANCELLATIONS, CANCELLED: "The prediction was cancelled."}
-    return FAILURE_NUMBERS.get(code, 500), meanings[code]
+    return FAILURE_NUMBERS[code], meanings[code]

@@ -22,6 +22,7 @@ from fluxfarm.database import Database
 from fluxfarm.errors import LeaseLost, PredictionFailed, Unavailable
 from fluxfarm.moderation import Checked
 from fluxfarm.outcomes import Remarks, Safety, StoredOutput
+from fluxfarm.safety_policy import Policy
 from fluxfarm.status import Stage
 from fluxfarm.storage import ObjectStore, object_key
 from worker import images, verdicts
@@ -90,6 +91,13 @@ class Finisher:
     def broken(self) -> bool:
         """The safety checkers do not work any more."""
         return self._checking is not None and self._checking.broken
+
+    def require_checks(self, job: Job) -> None:
+        """Raises `PredictionFailed` where policy has pictures checked and there is nothing here to check them."""
+        plan = job.claimed.plan
+        if self._checking is None and plan.safety_policy == Policy.ENFORCED:
+            message = f"By the {plan.safety_set_by}'s policy pictures are checked, and no safety checker is configured."
+            raise PredictionFailed("no_safety_checker", message)
 
     def __enter__(self) -> Self:
         self._thread.start()

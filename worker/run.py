@@ -50,6 +50,7 @@ def _draw(ready: Ready, pipeline: Pipeline, finisher: Finisher) -> None:
     if ready.failure is not None:
         raise ready.failure
     assert order is not None
+    finisher.require_checks(job)
     if (outcome := job.claimed.plan.test_outcome) is not None:
         test_outcome.bring_about(outcome, job)
     if notice := pipeline.prompt_notice(order.prompt):

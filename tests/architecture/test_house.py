@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from api.codes import CANCELLATIONS, ERRORS, FAILURES
+from api.codes import CANCELLATIONS, CANCELLED, ERRORS, FAILURE_NUMBERS, FAILURES
 from benchmarks import seeded_bugs
 from fluxfarm import errors
 from fluxfarm.catalog import load_catalog
@@ -148,6 +148,10 @@ def test_every_error_code_is_documented() -> None:
     assert {
         code for code in {*ERRORS, *FAILURES, *CANCELLATIONS} if f'<a id="{code}"></a>`{code}`' not in documented
     } == set()
+
+
+def test_every_end_without_pictures_has_a_number() -> None:
+    assert {*FAILURE_NUMBERS} == {*FAILURES, *CANCELLATIONS, CANCELLED}
 
 
 @pytest.mark.parametrize("status", Status)

@@ -205,7 +205,8 @@ def test_what_takes_longer_can_be_polled(client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "number"), [("content_blocked", 422), ("error=input_unreachable", 422), ("worker_lost", 500)]
+    ("outcome", "number"),
+    [("content_blocked", 422), ("error=input_unreachable", 422), ("error=mask_mismatch", 422), ("worker_lost", 500)],
 )
 def test_a_failure_in_one_call(client: Client, worker: None, outcome: str, number: int) -> None:
     answer = client.post({**MINIMAL, **QUICK}, GENERATE, headers={"X-Test-Outcome": outcome})

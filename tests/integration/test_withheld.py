@@ -15,6 +15,7 @@ from fluxfarm import admission, lifecycle, lookup, moderation
 from fluxfarm.admission import Rules
 from fluxfarm.catalog import Model
 from fluxfarm.database import Database
+from fluxfarm.errors import PredictionFailed
 from fluxfarm.keys import Caller
 from fluxfarm.lookup import PredictionView
 from fluxfarm.moderation import Entry
@@ -27,12 +28,13 @@ from tests.checkers import BAD, GOOD, VILLAINS, MadeUp, Slow, picture
 from tests.farm import request
 from tests.processes import wait_until
 from tests.unit.test_checking import Blind
+from worker import run
 from worker.checking import Checking
 from worker.finisher import End, Finisher
 from worker.job import Job, StageLimits
 from worker.lease import LeaseKeeper
-from worker.pipelines import Checker, Rendered
-from worker.prepare import Preparer
+from worker.pipelines import Checker, Rendered, RenderOrder
+from worker.prepare import Preparer, Ready
 from worker.watchdog import Watchdog
 
 LIMITS = StageLimits(1000, 1000, 1000)
@@ -50,9 +52,10 @@ class Bench:
     finisher: Finisher
     keeper: LeaseKeeper
 
-    def claim(self, *, checked: bool = True, image_key: str | None = None) -> Job:
+    def claim(self, *, checked: bool = True, image_key: str | None = None, policy: str = "default_on") -> Job:
         asked = request(self.caller, self.model, num_outputs=3, seed=7)
-        plan = replace(asked.plan, check_safety=checked, picture_keys={"image": image_key} if image_key else {})
+        sent = {"image": image_key} if image_key else {}
+        plan = replace(asked.plan, check_safety=checked, picture_keys=sent, safety_policy=policy)
         with self.database.session_scope() as session:
             admission.admit(session, replace(asked, plan=plan), Rules(max_queued=1000))
             held = lifecycle.claim(
@@ -173,6 +176,16 @@ def test_who_may_leave_pictures_unchecked_gets_them_as_they_are(new_bench: NewBe
         assert (kept.safety, kept.safety_score, kept.safety_checker) == ("skipped", None, None)
         (entry,) = bench.log()
         assert (entry.verdict, entry.withheld, entry.checker) == ("skipped", False, None)
+
+
+def test_where_policy_wants_checks_nothing_is_drawn_without_a_checker(new_bench: NewBench) -> None:
+    with new_bench() as bench:
+        job = bench.claim(policy="enforced")
+        not_asked: Any = None
+        end = run.render(Ready(job, RenderOrder("", (7,), 64, 64, 1, 3.5)), not_asked, bench.finisher)
+        assert isinstance(end, PredictionFailed)
+        found = bench.ended(job)
+        assert (found.result.error_code, bench.stored()) == ("no_safety_checker", [])
 
 
 def test_without_a_checker_pictures_are_said_to_be_unchecked(new_bench: NewBench) -> None:
