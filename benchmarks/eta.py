@@ -2,7 +2,9 @@
 
 One worker draws with the small weights that fluxfarm ships, for two tenants at once, what a seeded chance asks for:
 pictures of all sizes, 4 to 28 steps, one to four of them, now and then more than the worker can do. Each prediction is
-read once, right after it was created; what that read expects is compared with when the prediction ended.
+read right after it was created, and a second later, when all that came with it has been seen; what these reads expect
+is compared with when the prediction ended. With `--paced` the worker draws nothing, but takes its time as FLUX.1 [dev]
+would, so that a busy machine says less of it.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +24,7 @@ from typing import Any
 import requests
 from alembic import command
 
+from benchmarks import paced_flux
 from benchmarks.servers import GUNICORN, Servers, wait_until
 from fluxfarm import keys, tenants
 from fluxfarm.cli.migrate import alembic_config
@@ -28,14 +32,15 @@ from fluxfarm.database import Database
 from fluxfarm.local.server import free_port
 from fluxfarm.settings import Settings
 
-MODEL = "flux-dev"
-WEIGHTS = "flux-tiny"
 PROMPT = "a small red star at the top left on a blue background"
 RATIOS = ("1:1", "16:9", "9:16", "4:5", "3:2")
+MEGAPIXELS = ("1", "1", "0.25")
 WARMING = 12
 """Predictions before the first that counts, so that the model's rate is measured."""
 MEASURED = "SELECT count(*) FROM model_queues WHERE pixel_step_microseconds IS NOT NULL"
 AIM = 0.25
+LATER_SECONDS = 1.2
+"""More than what is known of a queue may be old."""
 LONGEST_SECONDS = 600.0
 
 
@@ -46,6 +51,8 @@ class Expectation:
     position: int
     told: float
     came: float
+    late: bool
+    """Read a second after it was created."""
 
     @property
     def error(self) -> float:
@@ -95,31 +102,62 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.eta", description=__doc__)
     parser.add_argument("--predictions", type=int, default=80)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--paced", action="store_true", help="draw nothing, at the pace of FLUX.1 [dev]")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fluxfarm-eta-") as directory, Servers(Path(directory)) as servers:
-        found = measure(servers, options.predictions, random.Random(options.seed))
+        settings = paced(servers.settings(), Path(directory)) if options.paced else small(servers.settings())
+        found = measure(servers, settings, options.predictions, random.Random(options.seed))
     sys.exit(0 if tell(found) else 1)
 
 
-def measure(servers: Servers, predictions: int, chance: random.Random) -> list[Expectation]:
-    settings = servers.settings()
-    clients = start(servers, dataclasses.replace(settings, catalog=None, models=(MODEL,), weights=((MODEL, WEIGHTS),)))
+def small(settings: Settings) -> Settings:
+    """The weights that fluxfarm ships."""
+    return dataclasses.replace(settings, catalog=None, models=("flux-dev",), weights=(("flux-dev", "flux-tiny"),))
+
+
+def paced(settings: Settings, directory: Path) -> Settings:
+    catalogue = directory / "paced.toml"
+    catalogue.write_text(paced_flux.CATALOGUE)
+    return dataclasses.replace(settings, catalog=catalogue, models=(paced_flux.SLUG,))
+
+
+def measure(servers: Servers, settings: Settings, predictions: int, chance: random.Random) -> list[Expectation]:
+    clients, (model,) = start(servers, settings), settings.models
     for _ in range(WARMING):
-        clients[0].ended(clients[0].create(MODEL, wish(chance)))
+        clients[0].ended(clients[0].create(model, wish(chance)))
     wait_until(lambda: measured(servers))
-    read = []
-    for seconds in pauses(predictions, chance):
-        time.sleep(seconds)
-        client = chance.choice(clients)
-        prediction = client.create(MODEL, wish(chance))
-        queue = client.read(prediction)["queue"]
-        read.append((client, prediction, queue, datetime.now(UTC)))
+    asked, again = [], []
+    with ThreadPoolExecutor(1) as aside:
+        for seconds in pauses(predictions, chance):
+            time.sleep(seconds)
+            client = chance.choice(clients)
+            prediction = client.create(model, wish(chance))
+            asked.append((client, prediction, look(client, prediction)))
+            again.append(aside.submit(look, client, prediction, time.monotonic() + LATER_SECONDS))
     found = []
-    for client, prediction, queue, at in read:
+    for (client, prediction, first), second in zip(asked, again, strict=True):
         ended = datetime.fromisoformat(client.ended(prediction)["completed_at"])
-        if queue is not None:
-            found.append(Expectation(queue["position"], queue["eta_seconds"], (ended - at).total_seconds()))
+        found += [each.against(ended, late=late) for late, each in enumerate((first, second.result())) if each]
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one read told, and when."""
+
+    at: datetime
+    position: int
+    eta_seconds: float
+
+    def against(self, ended: datetime, *, late: bool) -> Expectation:
+        return Expectation(self.position, self.eta_seconds, (ended - self.at).total_seconds(), bool(late))
+
+
+def look(client: Client, prediction: str, due: float = 0.0) -> Look | None:
+    """Read it once it is time; None if it has ended."""
+    time.sleep(max(0.0, due - time.monotonic()))
+    queue = client.read(prediction)["queue"]
+    return Look(datetime.now(UTC), queue["position"], queue["eta_seconds"]) if queue else None
 
 
 def start(servers: Servers, settings: Settings) -> list[Client]:
@@ -129,7 +167,7 @@ def start(servers: Servers, settings: Settings) -> list[Client]:
     port = free_port()
     servers.start("api", *GUNICORN, "api.wsgi:app", "--bind", f"127.0.0.1:{port}", settings=settings)
     servers.start("maintenance", "worker.maintenance", settings=settings)
-    log = servers.start("worker", "worker", "--model", "flux-dev", settings=settings)
+    log = servers.start("worker", "worker", "--model", settings.models[0], settings=settings)
     wait_until(lambda: "worker ready" in log.read_text())
     url = f"http://127.0.0.1:{port}"
     wait_until(lambda: answers(url))
@@ -163,6 +201,7 @@ def wish(chance: random.Random) -> dict[str, Any]:
     return {
         "prompt": PROMPT,
         "aspect_ratio": chance.choice(RATIOS),
+        "megapixels": chance.choice(MEGAPIXELS),
         "num_inference_steps": chance.randint(4, 28),
         "num_outputs": chance.randint(1, 4),
     }
@@ -177,6 +216,15 @@ def pauses(predictions: int, chance: random.Random) -> Iterator[float]:
 
 def tell(found: Sequence[Expectation]) -> bool:
     """Print how well it was told; whether the median is within the aim."""
+    at_once, late = ([each for each in found if each.late is late] for late in (False, True))
+    print("read at once")
+    error = _tell(at_once)
+    print("read a second later")
+    _tell(late)
+    return error <= AIM
+
+
+def _tell(found: Sequence[Expectation]) -> float:
     print("expected    came     of  median error")
     bands = {"next": (0, 2), "2 to 10": (2, 11), "11 and on": (11, 10**9)}
     for name, (first, end) in bands.items():
@@ -186,7 +234,7 @@ def tell(found: Sequence[Expectation]) -> bool:
             print(f"{told:7.1f} s {came:6.1f} s {len(band):4}  {statistics.median(e.error for e in band):6.0%}  {name}")
     error = statistics.median(each.error for each in found)
     print(f"median error of {len(found)} expectations: {error:.0%} (aim: {AIM:.0%})")
-    return error <= AIM
+    return error
 
 
 if __name__ == "__main__":

@@ -19,6 +19,8 @@ from fluxfarm.safety_policy import Policy
 from fluxfarm.settings import Settings
 
 BUILT_IN = Path(__file__).with_name("catalog.toml")
+TOKEN_PIXELS = 256
+"""A token of a picture is a patch of so many pixels."""
 
 _MOST_NEAR = 3
 _NEAR = 0.6
@@ -112,6 +114,7 @@ class Model:
     max_sequence_length: int
     """Tokens of the prompt that the T5 encoder sees."""
     pixel_step_microseconds: float
+    """Of the device, before the first measurement; the pixels of a step are those of `word_pixels` too."""
     licence: str
     licence_url: str
     kind: Kind = Kind.TEXT
@@ -129,6 +132,11 @@ class Model:
     def finds_control(self) -> bool:
         """Whether it can find itself what it follows of a control picture."""
         return self.control is Control.CANNY or self.weights.depth_estimator is not None
+
+    @property
+    def word_pixels(self) -> int:
+        """What the words cost in each step, in pixels: a token of either kind is the same work to the transformer."""
+        return TOKEN_PIXELS * self.max_sequence_length
 
     @property
     def drawn_with(self) -> Weights:

@@ -8,7 +8,8 @@ import bisect
 import heapq
 import itertools
 import math
-from collections.abc import Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -50,7 +51,7 @@ ORDER BY place
 
 # What is left of what each worker holds; the progress of the one it renders was noted when its lease was renewed.
 SERVING = text("""
-SELECT w.loading, greatest(0, coalesce(
+SELECT w.id, w.loading, greatest(0, coalesce(
     sum(p.cost * (1 - CASE WHEN l.steps > 0
         THEN least(1, (greatest(l.picture - 1, 0) + l.step::float / l.steps) / jsonb_array_length(i.plan -> 'seeds'))
         ELSE 0
@@ -75,10 +76,11 @@ FROM (VALUES (0), (1)) AS each (priority), LATERAL (
     ORDER BY p.start_tag DESC LIMIT :sample
 ) AS recent JOIN prediction_results r ON r.prediction_id = recent.id
 WHERE recent.version = :version AND recent.status = 'succeeded'
+    AND r.device_microseconds BETWEEN recent.cost / :most AND recent.cost * :most
 """)
 PACE_SAMPLE = 20
-MOST_PACE = 2.0
-"""Beyond that the latest were estimated before anything was measured, which says nothing of those that came after."""
+MOST_PACE = 4.0
+"""What is further off was estimated before anything was measured, which says nothing of those that came after."""
 
 
 class WaitingFor(StrEnum):
@@ -124,6 +126,8 @@ class Line:
     pace: float
     """What the device takes of each second that was estimated."""
     waiting_for: WaitingFor
+    held: Mapping[uuid.UUID, float]
+    """Seconds that are left of all that each worker holds."""
 
     def place(self, rank: Rank, cost_seconds: float) -> Place:
         """Where one stands, with what it costs itself."""
@@ -132,6 +136,11 @@ class Line:
             at -= 1
         turn = self.waiting_for is WaitingFor.TURN
         return Place(MARKS[at], self.starts[at] + cost_seconds * self.pace if turn else None, self.waiting_for)
+
+    def left(self, worker: uuid.UUID | None, cost_seconds: float) -> float:
+        """Seconds until the end of one that a worker holds and has not begun, for it may hold another before that."""
+        held = self.held.get(worker, 0.0) if worker else 0.0
+        return max(held, cost_seconds * self.pace)
 
     def end(self, cost_seconds: float) -> Place:
         """Where one would stand that came now and went after all others."""
@@ -144,12 +153,11 @@ def look(connection: Session | Connection, model: str, version: str, *, lease_se
     times = {"lease_seconds": lease_seconds, "live_seconds": LIVE_WORKER_SECONDS, "longest_beat": LONGEST_BEAT_SECONDS}
     waiting = connection.execute(WAITING, {**which, "exact_to": EXACT_TO, "marks": MARKS[EXACT_TO - 1 :]}).all()
     serving = connection.execute(SERVING, {**which, **times}).all()
-    latest = connection.execute(PACE, {**which, "sample": PACE_SAMPLE}).scalar() or 1.0
-    pace = max(1 / MOST_PACE, min(MOST_PACE, latest))
-    busy = [pace * row.left_microseconds / 1e6 for row in serving if not row.loading]
-    starts = _starts([pace * float(row.through) / 1e6 for row in waiting], busy or [0.0])
-    reason = WaitingFor.TURN if busy else WaitingFor.MODEL_LOAD if serving else WaitingFor.WORKER
-    return Line([Rank(row.priority, row.start_tag, row.seq) for row in waiting], starts, pace, reason)
+    pace = connection.execute(PACE, {**which, "sample": PACE_SAMPLE, "most": MOST_PACE}).scalar() or 1.0
+    held = {row.id: pace * row.left_microseconds / 1e6 for row in serving if not row.loading}
+    starts = _starts([pace * float(row.through) / 1e6 for row in waiting], list(held.values()) or [0.0])
+    reason = WaitingFor.TURN if held else WaitingFor.MODEL_LOAD if serving else WaitingFor.WORKER
+    return Line([Rank(row.priority, row.start_tag, row.seq) for row in waiting], starts, pace, reason, held)
 
 
 def _starts(through: Sequence[float], busy: Sequence[float]) -> list[float]:

@@ -32,7 +32,7 @@ SELECT
     i.input, i.plan,
     r.prediction_id IS NOT NULL AS ended, r.error_code, r.error_message, r.device_microseconds, r.notices, r.withheld,
     r.made_with,
-    l.stage, l.picture, l.step, l.steps, l.picture_seconds,
+    l.stage, l.picture, l.step, l.steps, l.picture_seconds, l.worker_id, l.expires_at AS lease_until,
     p.priority, p.start_tag, p.seq, p.held, o.outputs
 FROM predictions p
 JOIN prediction_inputs i ON i.prediction_id = p.id
@@ -144,6 +144,8 @@ class PredictionView(Named):
     plan: Plan
     waits: Waits | None
     progress: Progress | None
+    worker_id: uuid.UUID | None
+    lease_until: datetime | None
     result: Result | None
     outputs: Sequence[StoredOutput]
     place: Place | None = None
@@ -186,6 +188,8 @@ def prediction(
         plan=Plan.from_json(row.plan),
         waits=_waits(row) if status is Status.QUEUED else None,
         progress=_progress(row) if row.stage else None,
+        worker_id=row.worker_id,
+        lease_until=row.lease_until,
         result=_result(row) if row.ended else None,
         outputs=[stored_output(each) for each in row.outputs or ()],
     )

@@ -19,6 +19,13 @@ class Progress:
     picture_seconds: float = 0.0
     """Time spent on the present picture."""
 
+    def left_seconds(self, pictures: int) -> float | None:
+        """What all pictures still take at the pace of the present one; None before its first step."""
+        if not self.step:
+            return None
+        left = self.steps - self.step + self.steps * (pictures - self.picture)
+        return self.picture_seconds / self.step * left
+
 
 class Safety(StrEnum):
     """What is known of a picture's content."""

@@ -40,7 +40,8 @@ FROM (
 # The newest are picked before the version is looked at, so that a change of weights does not make it walk all history.
 MEASURE = text("""
 INSERT INTO model_queues (model, pixel_step_microseconds, virtual_floor)
-SELECT recent.model, sum(o.device_microseconds)::float / sum(o.render_width::bigint * o.render_height * o.steps), 0
+SELECT recent.model,
+    sum(o.device_microseconds)::float / sum((o.render_width::bigint * o.render_height + :word_pixels) * o.steps), 0
 FROM (VALUES (0), (1)) AS each (priority), LATERAL (
     SELECT p.id, p.model, p.version FROM predictions p
     WHERE p.model = :model AND p.priority = each.priority AND p.attempt > 0 AND p.status <> 'queued'
@@ -156,7 +157,8 @@ def tokens_wanted(session: Session) -> dict[str, int]:
 
 def measure(session: Session, model: Model) -> None:
     """Note what one pixel-step of the model has lately cost its device."""
-    parameters = {"model": model.slug, "version": model.version, "sample": RATE_SAMPLE}
+    which = {"model": model.slug, "version": model.version}
+    parameters = {**which, "word_pixels": model.word_pixels, "sample": RATE_SAMPLE}
     session.execute(MEASURE, parameters)
 
 

@@ -13,7 +13,8 @@ from typing import Any
 from api.seen import NEVER, Answer
 from api.sse import Cursor, Event
 from fluxfarm.moves import ENDS, Place, Word, place
-from fluxfarm.status import Status
+from fluxfarm.outcomes import Progress
+from fluxfarm.status import Stage, Status
 from fluxfarm.told import FIRST, Events, Told
 
 BEGINNING = Place(0, 0)
@@ -148,8 +149,8 @@ def details(told: Told, shown_id: str) -> dict[str, Any]:
     if told.word == Word.LOG:
         return {**named, "line": told.more["line"]}
     steps, images = told.more["steps"], told.more["pictures"]
-    left = (steps - told.step) + steps * (images - told.picture)
-    eta = round(told.more["seconds"] / max(1, told.step) * left, 1)
+    progress = Progress(Stage.STEP, told.picture, told.step, steps, told.more["seconds"])
+    eta = round(progress.left_seconds(images) or 0.0, 1)
     at = {"step": told.step, "steps": steps, "image": told.picture, "images": images}
     return {**named, **at, "eta_seconds": eta}
 

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from fluxfarm import tenants
+from fluxfarm.catalog import load_catalog
 from fluxfarm.database import Database
 from fluxfarm.settings import Settings
 from tests.api import Client
@@ -30,13 +31,14 @@ def measured(database: Database, microseconds: float | None) -> None:
         session.execute(statement, {"rate": microseconds})
 
 
-def test_it_tells_what_a_create_would_be(client: Client, database: Database) -> None:
+def test_it_tells_what_a_create_would_be(client: Client, database: Database, farm: Settings) -> None:
     told = dry(client, seed=2**32 - 1, num_outputs=2, aspect_ratio="16:9", num_inference_steps=10)
     assert told["seeds"] == [2**32 - 1, 0]
     assert told["seed_drawn"] is False
     assert told["input"]["guidance"] == 3.5
     sides = told["rendered_width"], told["rendered_height"]
-    assert told["pixel_steps"] == sides[0] * sides[1] * 10 * 2
+    words = 256 * load_catalog(farm).model("unserved").max_sequence_length
+    assert told["pixel_steps"] == (sides[0] * sides[1] + words) * 10 * 2
     assert (told["width"], told["height"]) == sides, "the tests' farm enlarges nothing"
     assert abs(sides[0] / sides[1] - 16 / 9) < 0.2
     assert told["safety"]["checked"] is False

@@ -55,6 +55,15 @@ def test_one_that_waits(client: Client) -> None:
     assert links == {name: f"{client.url}/v1/prediction/{second}{rest}" for name, rest in URLS.items()}
 
 
+def test_what_is_rendered_is_expected_at_its_own_pace(client: Client, played: PlayedWorker) -> None:
+    prediction = client.create("unserved", num_inference_steps=28, num_outputs=2)
+    held = played.claim()
+    played.step(held, image=1, step=5, steps=28)
+    queue = client.look(prediction)["queue"]
+    # Half a second for five steps; it was noted just now.
+    assert queue == {"position": 0, "eta_seconds": pytest.approx(0.1 * (23 + 28), abs=0.05), "waiting_for": None}
+
+
 URLS = {"get": "", "cancel": "/cancel", "events": "/events"}
 
 

@@ -268,7 +268,7 @@ def test_the_rate_of_a_model_is_measured(
     maintenance().round()
     with database.session_scope() as session:
         measured = session.execute(text("SELECT pixel_step_microseconds FROM model_queues")).scalar_one()
-    assert measured == pytest.approx(1000 / (16 * 16))
+    assert measured == pytest.approx(1000 / (16 * 16 + flux_dev.word_pixels))
 
 
 def test_pictures_that_took_no_steps_measure_nothing_and_stop_nothing(

@@ -14,6 +14,7 @@ from fluxfarm import lifecycle, line, lookup, upkeep
 from fluxfarm.catalog import Model
 from fluxfarm.database import Database
 from fluxfarm.keys import Caller
+from fluxfarm.lifecycle import Claimed
 from fluxfarm.line import Line, Place, WaitingFor
 from fluxfarm.outcomes import Progress
 from fluxfarm.status import Stage
@@ -79,10 +80,7 @@ def test_no_token_is_put_for_a_worker_that_loads(database: Database, caller: Cal
 def test_what_is_left_of_a_render_comes_before_the_next(database: Database, caller: Caller, flux_dev: Model) -> None:
     worker = show(database, new_worker(flux_dev))
     first, second = (create(database, caller, flux_dev, num_outputs=2) for _ in range(2))
-    held = {"worker_id": worker.id, "lease_seconds": LEASE_SECONDS}
-    with database.session_scope() as session:
-        claimed = lifecycle.claim(session, model=flux_dev.slug, version=flux_dev.version, **held)
-    assert claimed is not None
+    claimed = claim(database, flux_dev, worker)
     assert claimed.id == first
     with database.session_scope() as session:
         lifecycle.renew(session, claimed, Progress(Stage.STEP, 2, 7, 28, 1.0), LEASE_SECONDS)
@@ -157,16 +155,37 @@ def last(seen: Line | None) -> int:
     return seen.end(0).position
 
 
-def test_what_was_estimated_before_anything_was_measured_misleads_no_later_estimate(
+def test_one_that_its_worker_has_not_begun_comes_after_what_it_renders(
     database: Database, caller: Caller, flux_dev: Model
 ) -> None:
     worker = show(database, new_worker(flux_dev))
+    first, second = (create(database, caller, flux_dev) for _ in range(2))
+    rendered, _ = (claim(database, flux_dev, worker) for _ in range(2))
+    with database.session_scope() as session:
+        lifecycle.renew(session, rendered, Progress(Stage.STEP, 1, 7, 28, 1.0), LEASE_SECONDS)
+    left, own = cost(database, first) * 3 / 4, cost(database, second)
+    told = look(database, flux_dev).left(worker.id, own)
+    assert left + own - line.LONGEST_BEAT_SECONDS <= told <= left + own
+    assert look(database, flux_dev).left(uuid.uuid4(), own) == own
+
+
+@pytest.mark.parametrize(("ratio", "pace"), [(2.0, 2.0), (0.5, 0.5), (20.0, 1.0), (0.05, 1.0)])
+def test_later_estimates_go_by_the_latest_unless_these_were_made_before_anything_was_measured(
+    database: Database, caller: Caller, flux_dev: Model, ratio: float, pace: float
+) -> None:
+    worker = show(database, new_worker(flux_dev))
     first, second = create(database, caller, flux_dev), create(database, caller, flux_dev)
+    claimed = claim(database, flux_dev, worker)
     with database.session_scope() as session:
-        held = {"worker_id": worker.id, "lease_seconds": LEASE_SECONDS}
-        claimed = lifecycle.claim(session, model=flux_dev.slug, version=flux_dev.version, **held)
-    assert claimed is not None
-    with database.session_scope() as session:
-        lifecycle.complete(session, claimed, [output()], device_microseconds=round(cost(database, first) * 20e6))
+        lifecycle.complete(session, claimed, [output()], device_microseconds=round(cost(database, first) * ratio * 1e6))
     told = place(database, caller, flux_dev, second)
-    assert told.eta_seconds == pytest.approx(line.MOST_PACE * cost(database, second))
+    assert told.eta_seconds == pytest.approx(pace * cost(database, second), rel=1e-3)
+
+
+def claim(database: Database, model: Model, worker: WorkerIdentity) -> Claimed:
+    with database.session_scope() as session:
+        claimed = lifecycle.claim(
+            session, model=model.slug, version=model.version, worker_id=worker.id, lease_seconds=LEASE_SECONDS
+        )
+    assert claimed is not None
+    return claimed

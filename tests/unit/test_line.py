@@ -12,7 +12,7 @@ def line(costs: list[float], busy: list[float]) -> Line:
     through = list(itertools.accumulate(costs))
     reached = [mark for mark in MARKS if mark <= len(costs)]
     ranks = [Rank(0, mark * 10, mark) for mark in reached]
-    return Line(ranks, _starts([through[mark - 1] for mark in reached], busy), 1.0, WaitingFor.TURN)
+    return Line(ranks, _starts([through[mark - 1] for mark in reached], busy), 1.0, WaitingFor.TURN, {})
 
 
 def test_the_first_hundred_places_are_exact_and_the_rest_known_to_a_tenth() -> None:
@@ -56,5 +56,5 @@ def test_far_back_the_costs_ahead_are_shared_by_the_workers() -> None:
 
 
 def test_nothing_is_expected_while_no_worker_can_begin() -> None:
-    place = Line([], [0.0], 1.0, WaitingFor.MODEL_LOAD).end(1.0)
+    place = Line([], [0.0], 1.0, WaitingFor.MODEL_LOAD, {}).end(1.0)
     assert (place.position, place.eta_seconds, place.waiting_for) == (1, None, WaitingFor.MODEL_LOAD)

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable
 
+import pytest
 from sqlalchemy import text
 
 from fluxfarm import farm_status, upkeep
@@ -55,7 +56,8 @@ def test_a_queue_shows_what_waits_and_how_fast_it_goes(
     assert (queue.model, queue.queued, queue.processing) == ("flux-dev", 2, 0)
     assert queue.pictures_per_minute == 0.4
     assert queue.at_least is False
-    assert queue.microseconds_per_megapixel_step == 500_000
+    # In each of ten steps, a million pixels and the words.
+    assert queue.microseconds_per_megapixel_step == pytest.approx(5e6 / 10 * 1e6 / (1e6 + flux_dev.word_pixels))
 
 
 def test_a_model_with_a_worker_and_no_past_is_shown_too(database: Database) -> None:
