@@ -137,7 +137,8 @@ def measure(servers: Servers, settings: Settings, predictions: int, chance: rand
     found = []
     for (client, prediction, first), second in zip(asked, again, strict=True):
         ended = datetime.fromisoformat(client.ended(prediction)["completed_at"])
-        found += [each.against(ended, late=late) for late, each in enumerate((first, second.result())) if each]
+        looks = ((first, False), (second.result(), True))
+        found += [each.against(ended, late=late) for each, late in looks if each]
     return found
 
 
@@ -150,7 +151,7 @@ class Look:
     eta_seconds: float
 
     def against(self, ended: datetime, *, late: bool) -> Expectation:
-        return Expectation(self.position, self.eta_seconds, (ended - self.at).total_seconds(), bool(late))
+        return Expectation(self.position, self.eta_seconds, (ended - self.at).total_seconds(), late)
 
 
 def look(client: Client, prediction: str, due: float = 0.0) -> Look | None:

@@ -4,13 +4,13 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
 
 from fluxfarm.catalog import load_catalog
 from fluxfarm.settings import Settings
-from worker.pipelines import DeviceOptions, RenderOrder, load
-from worker.pipelines.flux import Flux
+from worker.pipelines import DeviceOptions, Pipeline, Pixels, RenderOrder, load
 
 PROMPT = "a small red star at the top left on a blue background"
 SIZES = ((64, 64), (80, 48), (128, 128))
@@ -24,7 +24,6 @@ def main() -> None:
     torch.set_num_threads(1)
     model = load_catalog(Settings(weights=(("flux-dev", "flux-tiny"),))).model("flux-dev")
     pipeline = load(model, DeviceOptions(device="cpu"))
-    assert isinstance(pipeline, Flux)
     pipeline.warm()
     seconds = {
         f"{width} x {height}, {steps} steps": _median(pipeline, (width, height), steps, times)
@@ -36,12 +35,12 @@ def main() -> None:
     print(json.dumps({name: round(median, 4) for name, median in seconds.items()}))
 
 
-def _median(pipeline: Flux, size: tuple[int, int], steps: int, times: int) -> float:
+def _median(pipeline: Pipeline, size: tuple[int, int], steps: int, times: int) -> float:
     order = RenderOrder(prompt=PROMPT, seeds=(0,), width=size[0], height=size[1], steps=steps, guidance=3.5)
     return statistics.median(_seconds(pipeline, order) for _ in range(times))
 
 
-def _seconds(pipeline: Flux, order: RenderOrder) -> float:
+def _seconds(pipeline: Pipeline, order: RenderOrder) -> float:
     began = time.perf_counter()
     for _ in pipeline.render(order, _Unwatched()):
         pass
@@ -53,6 +52,12 @@ class _Unwatched:
         pass
 
     def step(self, _picture: int, _step: int, _steps: int) -> None:
+        pass
+
+    def wants_preview(self) -> bool:
+        return False
+
+    def preview(self, _draw: Callable[[], Pixels]) -> None:
         pass
 
 

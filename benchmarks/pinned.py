@@ -25,7 +25,7 @@ from fluxfarm.admission import Rules
 from fluxfarm.catalog import load_catalog
 from fluxfarm.database import Database
 from fluxfarm.lifecycle import Claimed
-from fluxfarm.outcomes import StoredOutput
+from fluxfarm.outcomes import Safety, StoredOutput
 from fluxfarm.settings import Settings
 
 HISTORY = 1_000_000
@@ -142,7 +142,7 @@ def _output(held: Claimed) -> StoredOutput:
         seed=0,
         steps=1,
         device_microseconds=1000,
-        safety="unchecked",
+        safety=Safety.UNCHECKED,
         safety_score=None,
     )
 

@@ -10,7 +10,7 @@ import random
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,6 +55,7 @@ class Watched:
 
     pipeline: Pipeline
     device: str
+    made_with: Mapping[str, str]
     shows: dict[int, bool] = field(default_factory=dict)
 
     def warm(self) -> None:
@@ -99,7 +100,7 @@ def measure(count: int, *, steps: int) -> dict[str, float]:
         stack.callback(database.close)
         model = load_catalog(settings).model("flux-dev")
         drawn = load(model, DeviceOptions(device="cpu"))
-        watched = Watched(drawn, drawn.device)
+        watched = Watched(drawn, drawn.device, drawn.made_with)
         admit_orders(database, model, orders(model, count, steps))
         drain_all(database, model, watched, settings)
         with database.session_scope() as session:

@@ -39,7 +39,8 @@ class WrongDatetime(RIGHT, metaclass=_AlsoRight):
 
 
 def _time_for(caller: FrameType) -> float:
-    return time.time() - OFFSET * caller.f_globals.get("__name__", "").startswith("botocore")
+    name: str = caller.f_globals.get("__name__", "")
+    return time.time() - OFFSET * name.startswith("botocore")
 
 
 if OFFSET:
