@@ -62,6 +62,8 @@ class Weights:
     """Pixels that an outline was wide where these weights were taught to follow it."""
     depth_estimator: str | None = None
     """Where what finds the depth of a picture for them lies."""
+    likeness_tokens: int = 0
+    """What these weights make of the likeness of a picture, to stand beside the words."""
     base: "Weights | None" = None
     """Where the parts lie that are not there."""
     beside: Path = BUILT_IN.parent
@@ -114,7 +116,7 @@ class Model:
     max_sequence_length: int
     """Tokens of the prompt that the T5 encoder sees."""
     pixel_step_microseconds: float
-    """Of the device, before the first measurement; the pixels of a step are those of `word_pixels` too."""
+    """Of the device, before the first measurement; `step_pixels` says what counts as a pixel."""
     licence: str
     licence_url: str
     kind: Kind = Kind.TEXT
@@ -134,9 +136,21 @@ class Model:
         return self.control is Control.CANNY or self.weights.depth_estimator is not None
 
     @property
+    def pictures_in_step(self) -> int:
+        """Whether each step goes over the picture that is changed, too, which has the size of what is drawn."""
+        return 2 if self.kind is Kind.KONTEXT else 1
+
+    @property
     def word_pixels(self) -> int:
-        """What the words cost in each step, in pixels: a token of either kind is the same work to the transformer."""
-        return TOKEN_PIXELS * self.max_sequence_length
+        """What the words, and what stands beside them, cost in each step, in pixels.
+
+        A token of any kind is the same work to the transformer.
+        """
+        return TOKEN_PIXELS * (self.max_sequence_length + self.weights.likeness_tokens)
+
+    def step_pixels(self, drawn: float) -> float:
+        """How much work a step is, in pixels, where so many are drawn."""
+        return drawn * self.pictures_in_step + self.word_pixels
 
     @property
     def drawn_with(self) -> Weights:

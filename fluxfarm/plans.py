@@ -117,11 +117,11 @@ class Plan:
         return self.negative_prompt is not None and self.true_cfg_scale > 1
 
     def pixel_steps(self, model: Model) -> float:
-        """How much work this is: pixels on the device, and the words', times denoising steps, over all pictures."""
+        """How much work this is: the pixels of a step times denoising steps, over all pictures."""
         partly = model.kind is Kind.TEXT and bool(self.picture_names)
         steps = self.num_inference_steps * (self.prompt_strength if partly else 1)
         passes = 2 if self.guided_away else 1
-        return (self.device_pixels(model) + model.word_pixels) * max(1.0, steps) * passes * len(self.seeds)
+        return model.step_pixels(self.device_pixels(model)) * max(1.0, steps) * passes * len(self.seeds)
 
     def device_pixels(self, model: Model) -> float:
         if self.width is None or self.height is None:

@@ -40,13 +40,15 @@ FROM (
 # The newest are picked before the version is looked at, so that a change of weights does not make it walk all history.
 MEASURE = text("""
 INSERT INTO model_queues (model, pixel_step_microseconds, virtual_floor)
-SELECT recent.model,
-    sum(o.device_microseconds)::float / sum((o.render_width::bigint * o.render_height + :word_pixels) * o.steps), 0
+SELECT recent.model, sum(o.device_microseconds)::float / sum(
+    (o.render_width::bigint * o.render_height * :pictures + :word_pixels) * o.steps
+    * CASE WHEN i.plan ->> 'negative_prompt' IS NOT NULL AND (i.plan -> 'true_cfg_scale')::float > 1 THEN 2 ELSE 1 END
+), 0
 FROM (VALUES (0), (1)) AS each (priority), LATERAL (
     SELECT p.id, p.model, p.version FROM predictions p
     WHERE p.model = :model AND p.priority = each.priority AND p.attempt > 0 AND p.status <> 'queued'
     ORDER BY p.start_tag DESC LIMIT :sample
-) AS recent JOIN outputs o ON o.prediction_id = recent.id
+) AS recent JOIN prediction_inputs i ON i.prediction_id = recent.id JOIN outputs o ON o.prediction_id = recent.id
 WHERE recent.version = :version
 GROUP BY recent.model
 HAVING sum(o.steps) > 0
@@ -157,8 +159,8 @@ def tokens_wanted(session: Session) -> dict[str, int]:
 
 def measure(session: Session, model: Model) -> None:
     """Note what one pixel-step of the model has lately cost its device."""
-    which = {"model": model.slug, "version": model.version}
-    parameters = {**which, "word_pixels": model.word_pixels, "sample": RATE_SAMPLE}
+    which = {"model": model.slug, "version": model.version, "sample": RATE_SAMPLE}
+    parameters = {**which, "pictures": model.pictures_in_step, "word_pixels": model.word_pixels}
     session.execute(MEASURE, parameters)
 
 

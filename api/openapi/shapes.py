@@ -271,7 +271,7 @@ DRY_RUN = closed(
         "rendered_height": {"type": ["integer", "null"]},
         "safety": closed({**POLICY, "checked": {"type": "boolean"}, "reason": TEXT}),
         "pixel_steps": said(
-            COUNT, "The cost: pixels on the device, and 256 a token of the prompt's length, times steps."
+            COUNT, "The cost: pixels on the device, and 256 for each token beside them, times steps, over all pictures."
         ),
         "estimated_seconds": said(SECONDS, "On the device, at the pace measured lately, or else at its catalogue's."),
         "queue": said(QUEUE, "Where it would wait, if it went after all that wait now."),

@@ -15,6 +15,7 @@ from fluxfarm.catalog import Catalog, Model
 from fluxfarm.database import Database
 from fluxfarm.errors import Unavailable
 from fluxfarm.keys import Caller
+from fluxfarm.kinds import Kind
 from fluxfarm.lifecycle import Claimed
 from fluxfarm.outcomes import Progress
 from fluxfarm.queue import TokenQueue
@@ -79,6 +80,12 @@ def row(database: Database, prediction: uuid.UUID) -> Any:
 def change(database: Database, statement: str, **parameters: Any) -> None:
     with database.session_scope() as session:
         session.execute(text(statement), parameters)
+
+
+def rate(database: Database) -> float:
+    with database.session_scope() as session:
+        measured: float = session.execute(text("SELECT pixel_step_microseconds FROM model_queues")).scalar_one()
+    return measured
 
 
 def sweep_until(maintenance: Maintenance, check: Callable[[], Any]) -> None:
@@ -266,9 +273,21 @@ def test_the_rate_of_a_model_is_measured(
     with database.session_scope() as session:
         lifecycle.complete(session, held, [output()], device_microseconds=1000)
     maintenance().round()
+    assert rate(database) == pytest.approx(1000 / (16 * 16 + flux_dev.word_pixels))
+
+
+def test_steps_that_were_done_twice_and_pictures_that_were_changed_measure_the_same_rate(
+    database: Database, caller: Caller, flux_dev: Model, maintenance: Make
+) -> None:
+    create(database, caller, flux_dev, negative_prompt="a cat", true_cfg_scale=2)
+    held = claim(database, flux_dev)
     with database.session_scope() as session:
-        measured = session.execute(text("SELECT pixel_step_microseconds FROM model_queues")).scalar_one()
-    assert measured == pytest.approx(1000 / (16 * 16 + flux_dev.word_pixels))
+        lifecycle.complete(session, held, [output()], device_microseconds=1000)
+    maintenance().round()
+    assert rate(database) == pytest.approx(1000 / 2 / (16 * 16 + flux_dev.word_pixels))
+    with database.session_scope() as session:
+        upkeep.measure(session, dataclasses.replace(flux_dev, kind=Kind.KONTEXT))
+    assert rate(database) == pytest.approx(1000 / 2 / (2 * 16 * 16 + flux_dev.word_pixels))
 
 
 def test_pictures_that_took_no_steps_measure_nothing_and_stop_nothing(

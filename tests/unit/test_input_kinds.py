@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from fluxfarm.catalog import Model, load_catalog, stand_ins
+from fluxfarm.catalog import Model, load_catalog, stand_ins, tried_out
 from fluxfarm.errors import InvalidInput
 from fluxfarm.inputs import parse, schema
 from fluxfarm.plans import Plan
@@ -129,6 +129,24 @@ def test_a_blank_negative_prompt_is_none_and_costs_nothing(blank: str | None) ->
     assert (plain.negative_prompt, plain.guided_away) == (None, False)
     assert away.pixel_steps(flux) == 2 * plain.pixel_steps(flux)
     assert parse(flux, {"prompt": "x", "negative_prompt": "a cat"}).notices != ()
+
+
+@pytest.mark.parametrize(
+    ("slug", "beside"),
+    [("flux-dev", 512), ("flux-schnell", 256), ("flux-redux-dev", 512 + 729), ("flux-kontext-dev", 512)],
+)
+def test_a_step_costs_all_that_the_transformer_goes_over(slug: str, beside: int) -> None:
+    model = load_catalog(Settings(models=(slug,))).model(slug)
+    order = parse(model, {**needed(model), "width": 1024, "height": 768, "num_inference_steps": 4, "num_outputs": 3})
+    pictures = 2 if slug == "flux-kontext-dev" else 1
+    expected = (1024 * 768 * pictures + 256 * beside) * 4 * 3
+    assert Plan.of(order, kept={}, ruling=Ruling()).pixel_steps(model) == expected
+
+
+def test_what_small_weights_make_of_a_likeness_is_counted() -> None:
+    small = load_catalog(tried_out(Settings(models=("flux-redux-dev",)))).model("flux-redux-dev").weights
+    encoder = json.loads((Path(small.source) / "image_encoder" / "config.json").read_text())
+    assert small.likeness_tokens == (encoder["image_size"] // encoder["patch_size"]) ** 2
 
 
 def test_a_plan_comes_back_from_what_is_stored() -> None:
