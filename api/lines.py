@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from api.together import Together
 from fluxfarm import line
@@ -47,6 +47,13 @@ class Lines:
             return line.HELD_BACK
         found = self.of(waits.model, waits.version)
         return found.place(waits.rank, cost_seconds) if found else None
+
+    def join(self, waits: Waits, cost_seconds: float) -> Place | None:
+        """Where one stands, as `place` says it; if it came after the look, others are told of it from now on."""
+        which = waits.model, waits.version
+        if not waits.held and self.of(*which) and (kept := self._kept[which]).line:
+            self._kept[which] = replace(kept, line=kept.line.joined(waits.rank, cost_seconds))
+        return self.place(waits, cost_seconds)
 
     def of(self, model: str, version: str) -> Line | None:
         """The queue of a model's version as one look a second sees it, and while that is under way, the one before.

@@ -101,7 +101,7 @@ class Seen:
             return None
         if view.waits is not None:
             # After the connection was given back, for this may want another.
-            view = replace(view, place=self._lines.place(view.waits, view.cost_seconds))
+            view = replace(view, place=self._lines.join(view.waits, view.cost_seconds))
         body, retry_after = render(view)
         found = Answer(view.id, view.shown_id, view.standing, body, retry_after, began)
         if len(body) <= LARGEST_KEPT:

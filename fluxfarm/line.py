@@ -10,9 +10,10 @@ import itertools
 import math
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import NamedTuple
+from functools import cached_property
+from typing import NamedTuple, Self
 
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
@@ -49,10 +50,11 @@ WHERE place < :exact_to OR place = ANY(cast(:marks AS bigint[]))
 ORDER BY place
 """)
 
-# What is left of what each worker holds; the progress of the one it renders was noted when its lease was renewed.
+# What is left of what each worker's process holds, for all models that it serves: they share its device. The progress
+# of the one that is rendered was noted when its lease was renewed.
 SERVING = text("""
 SELECT w.id, w.loading, greatest(0, coalesce(
-    sum(p.cost * (1 - CASE WHEN l.steps > 0
+    sum(p.cost * CASE WHEN p.model = w.model THEN :pace ELSE 1 END * (1 - CASE WHEN l.steps > 0
         THEN least(1, (greatest(l.picture - 1, 0) + l.step::float / l.steps) / jsonb_array_length(i.plan -> 'seeds'))
         ELSE 0
     END)) - 1e6 * least(:longest_beat, max(greatest(0, extract(
@@ -60,7 +62,9 @@ SELECT w.id, w.loading, greatest(0, coalesce(
     )))), 0
 ))::float AS left_microseconds
 FROM workers w
-LEFT JOIN leases l ON l.worker_id = w.id
+LEFT JOIN workers each ON (each.host, each.pid, each.device) = (w.host, w.pid, w.device)
+    AND each.seen_at > clock_timestamp() - :live_seconds * interval '1 s'
+LEFT JOIN leases l ON l.worker_id = each.id
 LEFT JOIN predictions p ON p.id = l.prediction_id
 LEFT JOIN prediction_inputs i ON i.prediction_id = p.id
 WHERE w.model = :model AND w.version = :version AND w.seen_at > clock_timestamp() - :live_seconds * interval '1 s'
@@ -115,19 +119,33 @@ class Place:
 HELD_BACK = Place(None, None, WaitingFor.TENANT)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Line:
     """A queue, as of one look."""
 
     ranks: Sequence[Rank]
     """Of the marks that the queue reaches."""
-    starts: Sequence[float]
-    """Seconds until each of these gets a device, and, last, one that came after all."""
+    through: Sequence[float]
+    """Seconds of a device for all as far as each of these."""
     pace: float
     """What the device takes of each second that was estimated."""
     waiting_for: WaitingFor
     held: Mapping[uuid.UUID, float]
     """Seconds that are left of all that each worker holds."""
+
+    @cached_property
+    def starts(self) -> Sequence[float]:
+        """Seconds until each of `ranks` gets a device, and, last, one that came after all."""
+        return _starts(self.through, list(self.held.values()) or [0.0])
+
+    def joined(self, rank: Rank, cost_seconds: float) -> Self:
+        """With one that came after the look, unless the queue is so long that one more says little."""
+        at = bisect.bisect_left(self.ranks, rank)
+        if len(self.ranks) >= EXACT_TO or self.ranks[at : at + 1] == [rank]:
+            return self
+        before, own = self.through[at - 1] if at else 0.0, cost_seconds * self.pace
+        through = [*self.through[:at], before + own, *(each + own for each in self.through[at:])]
+        return replace(self, ranks=[*self.ranks[:at], rank, *self.ranks[at:]], through=through)
 
     def place(self, rank: Rank, cost_seconds: float) -> Place:
         """Where one stands, with what it costs itself."""
@@ -152,12 +170,12 @@ def look(connection: Session | Connection, model: str, version: str, *, lease_se
     which = {"model": model, "version": version}
     times = {"lease_seconds": lease_seconds, "live_seconds": LIVE_WORKER_SECONDS, "longest_beat": LONGEST_BEAT_SECONDS}
     waiting = connection.execute(WAITING, {**which, "exact_to": EXACT_TO, "marks": MARKS[EXACT_TO - 1 :]}).all()
-    serving = connection.execute(SERVING, {**which, **times}).all()
     pace = connection.execute(PACE, {**which, "sample": PACE_SAMPLE, "most": MOST_PACE}).scalar() or 1.0
-    held = {row.id: pace * row.left_microseconds / 1e6 for row in serving if not row.loading}
-    starts = _starts([pace * float(row.through) / 1e6 for row in waiting], list(held.values()) or [0.0])
+    serving = connection.execute(SERVING, {**which, **times, "pace": pace}).all()
+    held = {row.id: row.left_microseconds / 1e6 for row in serving if not row.loading}
+    through = [pace * float(row.through) / 1e6 for row in waiting]
     reason = WaitingFor.TURN if held else WaitingFor.MODEL_LOAD if serving else WaitingFor.WORKER
-    return Line([Rank(row.priority, row.start_tag, row.seq) for row in waiting], starts, pace, reason, held)
+    return Line([Rank(row.priority, row.start_tag, row.seq) for row in waiting], through, pace, reason, held)
 
 
 def _starts(through: Sequence[float], busy: Sequence[float]) -> list[float]:

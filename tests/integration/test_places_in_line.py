@@ -1,5 +1,6 @@
 """Where queued predictions stand, from a real queue with workers that are shown to live."""
 
+import itertools
 import uuid
 from dataclasses import replace
 from typing import Any
@@ -23,6 +24,7 @@ from tests.farm import create
 from tests.integration.test_lifecycle import output
 
 LEASE_SECONDS = 60.0
+PIDS = itertools.count(1000)
 
 
 def look(database: Database, model: Model) -> Line:
@@ -44,8 +46,9 @@ def show(database: Database, worker: WorkerIdentity) -> WorkerIdentity:
     return worker
 
 
-def new_worker(model: Model, *, loading: bool = False) -> WorkerIdentity:
-    return WorkerIdentity(uuid.uuid4(), model.slug, model.version, "host", 1, "none", loading)
+def new_worker(model: Model, *, pid: int | None = None, loading: bool = False) -> WorkerIdentity:
+    """Of a process of its own, unless that is named."""
+    return WorkerIdentity(uuid.uuid4(), model.slug, model.version, "host", pid or next(PIDS), "none", loading)
 
 
 def cost(database: Database, prediction: uuid.UUID) -> float:
@@ -150,6 +153,29 @@ def test_those_who_come_while_a_queue_is_looked_at_do_not_look_too(
     assert (last(begins.value), looks) == (2, 2)
 
 
+def test_those_that_came_after_a_look_are_told_of_each_other(
+    database: Database, caller: Caller, flux_dev: Model
+) -> None:
+    show(database, new_worker(flux_dev))
+    lines = Lines(database, lease_seconds=LEASE_SECONDS, clock=lambda: 0.0)
+    assert last(lines.of(flux_dev.slug, flux_dev.version)) == 1
+    told = [joined(database, lines, caller, create(database, caller, flux_dev)) for _ in range(3)]
+    each = told[0].eta_seconds
+    assert [(place.position, place.eta_seconds) for place in told] == [
+        (nth, pytest.approx(nth * each)) for nth in (1, 2, 3)
+    ]
+
+
+def joined(database: Database, lines: Lines, caller: Caller, prediction: uuid.UUID) -> Place:
+    with database.read_scope() as connection:
+        view = lookup.prediction(connection, prediction, caller.tenant_id)
+    assert view is not None
+    assert view.waits is not None
+    found = lines.join(view.waits, view.cost_seconds)
+    assert found is not None
+    return found
+
+
 def last(seen: Line | None) -> int:
     assert seen is not None
     return seen.end(0).position
@@ -167,6 +193,23 @@ def test_one_that_its_worker_has_not_begun_comes_after_what_it_renders(
     told = look(database, flux_dev).left(worker.id, own)
     assert left + own - line.LONGEST_BEAT_SECONDS <= told <= left + own
     assert look(database, flux_dev).left(uuid.uuid4(), own) == own
+
+
+def test_what_a_process_renders_for_another_model_comes_first(
+    database: Database, caller: Caller, flux_dev: Model
+) -> None:
+    other = replace(flux_dev, slug="flux-schnell")
+    beside, alone = new_worker(other, pid=7), new_worker(other)
+    for worker in (new_worker(flux_dev, pid=7), beside, alone):
+        show(database, worker)
+    mine = create(database, caller, flux_dev)
+    for worker in (beside, alone):
+        rendered = create(database, caller, other)
+        claim(database, other, worker)
+    told = place(database, caller, flux_dev, mine).eta_seconds
+    assert told is not None
+    expected = cost(database, rendered) + cost(database, mine)
+    assert expected - line.LONGEST_BEAT_SECONDS <= told <= expected
 
 
 @pytest.mark.parametrize(("ratio", "pace"), [(2.0, 2.0), (0.5, 0.5), (20.0, 1.0), (0.05, 1.0)])

@@ -1,10 +1,11 @@
 """Places and expectations from one look at a queue, without a database."""
 
 import itertools
+import uuid
 
 import pytest
 
-from fluxfarm.line import MARKS, Line, Rank, WaitingFor, _starts, rough
+from fluxfarm.line import MARKS, Line, Rank, WaitingFor, rough
 
 
 def line(costs: list[float], busy: list[float]) -> Line:
@@ -12,7 +13,8 @@ def line(costs: list[float], busy: list[float]) -> Line:
     through = list(itertools.accumulate(costs))
     reached = [mark for mark in MARKS if mark <= len(costs)]
     ranks = [Rank(0, mark * 10, mark) for mark in reached]
-    return Line(ranks, _starts([through[mark - 1] for mark in reached], busy), 1.0, WaitingFor.TURN, {})
+    held = {uuid.UUID(int=number): left for number, left in enumerate(busy)}
+    return Line(ranks, [through[mark - 1] for mark in reached], 1.0, WaitingFor.TURN, held)
 
 
 def test_the_first_hundred_places_are_exact_and_the_rest_known_to_a_tenth() -> None:
@@ -49,6 +51,16 @@ def test_pictures_are_expected_when_the_devices_before_them_are_free(
     assert told == pytest.approx(expected)
 
 
+def test_one_that_came_after_the_look_is_seen_by_those_behind_it() -> None:
+    queue, came = line([2.0, 4.0], [1.0]), Rank(0, 15, 3)
+    told = queue.joined(came, 8.0).joined(came, 8.0)
+    assert [told.place(rank, 0.0).position for rank in (Rank(0, 10, 1), came, Rank(0, 20, 2))] == [1, 2, 3]
+    assert told.starts == [1.0, 3.0, 11.0, 15.0]
+    assert line([], [0.0]).joined(came, 8.0).end(1.0).eta_seconds == 9.0
+    long = line([1.0] * 100, [0.0])
+    assert long.joined(came, 8.0) is long
+
+
 def test_far_back_the_costs_ahead_are_shared_by_the_workers() -> None:
     queue = line([1.0] * 500, [0.0] * 4)
     told = queue.place(Rank(0, 5000, 500), 1.0).eta_seconds
@@ -56,5 +68,5 @@ def test_far_back_the_costs_ahead_are_shared_by_the_workers() -> None:
 
 
 def test_nothing_is_expected_while_no_worker_can_begin() -> None:
-    place = Line([], [0.0], 1.0, WaitingFor.MODEL_LOAD, {}).end(1.0)
+    place = Line([], [], 1.0, WaitingFor.MODEL_LOAD, {}).end(1.0)
     assert (place.position, place.eta_seconds, place.waiting_for) == (1, None, WaitingFor.MODEL_LOAD)
