@@ -270,9 +270,7 @@ DRY_RUN = closed(
         "rendered_width": said({"type": ["integer", "null"]}, "What the model draws, before it is enlarged."),
         "rendered_height": {"type": ["integer", "null"]},
         "safety": closed({**POLICY, "checked": {"type": "boolean"}, "reason": TEXT}),
-        "pixel_steps": said(
-            COUNT, "The cost: pixels on the device, and 256 for each token beside them, times steps, over all pictures."
-        ),
+        "pixel_steps": said(COUNT, "The cost: pixels on the device, 256 for each token beside them, times steps."),
         "estimated_seconds": said(SECONDS, "On the device, at the pace measured lately, or else at its catalogue's."),
         "queue": said(QUEUE, "Where it would wait, if it went after all that wait now."),
         "notices": {"type": "array", "items": TEXT},
