@@ -1,6 +1,6 @@
 """The model `flux`: which model of the family an input asks for, by the pictures that come with it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -73,7 +73,11 @@ def schema(catalog: Catalog, schema_of: Callable[[Model], dict[str, Any]] = inpu
     """JSON Schema of what `flux` takes: an input of one of the models that it chooses among, by `schema_of`."""
     slugs = (BASE, "flux-fill-dev", *_BY_MODE.values(), "flux-redux-dev")
     among = {slug: schema_of(catalog.models[slug]) for slug in slugs if slug in catalog.models}
-    properties = {name: described for each in among.values() for name, described in each["properties"].items()}
+    names = dict.fromkeys(name for each in among.values() for name in each["properties"])
+    properties = {
+        name: _of_any([each["properties"][name] for each in among.values() if name in each["properties"]])
+        for name in names
+    }
     mode = {MODE.name: {**MODE.schema(), "x-order": len(properties)}}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -90,6 +94,18 @@ def schema(catalog: Catalog, schema_of: Callable[[Model], dict[str, Any]] = inpu
         ],
         "additionalProperties": False,
     }
+
+
+def _of_any(variants: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What holds of a field whichever of the models takes it, in the words of the first."""
+    first, *others = variants
+    alike = {name for name in first if all(name in each and each[name] == first[name] for each in others)}
+    widest = {
+        name: widest_of(each[name] for each in variants)
+        for name, widest_of in (("minimum", min), ("maximum", max))
+        if all(name in each for each in variants)
+    }
+    return {name: first[name] for name in first if name in alike | {"description", "examples"}} | widest
 
 
 def _meant(sent: Mapping[str, Any], given: set[str], place: str) -> tuple[str, str | None]:

@@ -54,7 +54,8 @@ class Extras:
 )
 @click.option(
     "--devices",
-    help="One worker each: all, cpu, numbers such as 0,1, or none.  [default: one worker per model]",
+    help="One worker each: all, cpu, numbers such as 0,1, or none.  [default: a worker for each set of weights; two in "
+    "all where only stand-ins draw]",
 )
 @click.option(
     "--share",
@@ -70,7 +71,7 @@ def up(
     devices: str | None,
     share: str | None,
 ) -> None:
-    """Run the whole farm here: servers, API, maintenance and a worker per model, until Ctrl-C."""
+    """Run the whole farm here: servers, API, maintenance and workers, until Ctrl-C."""
     try:
         settings = Settings.from_environment(os.environ)
         chosen = private_directory((data_dir or settings.data_dir).absolute())

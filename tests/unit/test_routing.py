@@ -30,6 +30,9 @@ def refusal(sent: Any, catalog: Catalog = CATALOG) -> InvalidInput:
         ({"prompt": "x", "image": URL, "mask": URL}, "flux-fill-dev"),
         ({"prompt": "x", "image": URL, "expand_top": 64}, "flux-fill-dev"),
         ({"prompt": "x", "control_image": URL}, "flux-canny-dev"),
+        ({"prompt": "x", "control_image": URL, "guidance": 30}, "flux-canny-dev"),
+        ({"prompt": "x", "image": URL, "num_inference_steps": 60, "aspect_ratio": "match_input_image"}, "flux-dev"),
+        ({"redux_image": URL}, "flux-redux-dev"),
         ({"prompt": "x", "control_image": URL, "mode": "depth"}, "flux-depth-dev"),
         ({"prompt": "x", "control_image": URL, "mode": "CANNY"}, "flux-canny-dev"),
         ("nonsense", "flux-dev"),
@@ -70,6 +73,7 @@ def test_what_is_not_served_is_said() -> None:
 def test_its_schema_is_valid_and_tells_of_every_field() -> None:
     found = schema(CATALOG)
     Draft202012Validator.check_schema(found)
+    assert found["properties"]["image"]["description"].startswith("Picture to start"), "of the first that takes it"
     assert {"prompt", "mask", "control_image", "expand_left", "mode"} <= found["properties"].keys()
     validator = Draft202012Validator(found)
     assert not validator.is_valid({"image": URL})
