@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,14 +13,14 @@ from fluxfarm.settings import Settings
 from worker.destination import Rules
 from worker.lora_cache import LoraCache
 from worker.outbound import Door
-from worker.pipelines import Lora
+from worker.pipelines import FOR_WORDS, Lora
 
 LONGEST_HEADER: Final = 16 * 1024 * 1024
 _LENGTH: Final = 8
 """Bytes before the header that say how long it is."""
 _WIDTHS: Final = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _MOST_SIDES: Final = 8
-_FOR_WORDS: Final = ("text_encoder", "lora_te")
+_DORA: Final = "dora_scale"
 
 
 class LoraReader:
@@ -48,8 +48,7 @@ class LoraReader:
         except PredictionFailed as failure:
             message = failure.message.removeprefix("image: ")
             raise PredictionFailed(failure.reason, f"{field}: {message}") from failure
-        ignored = any(name.startswith(_FOR_WORDS) for name in names)
-        notices = [f"{field}: what it has for the text encoders is not used."] if ignored else []
+        notices = [f"{field}: {said}" for said in _ignored(names)]
         return Lora(content, asked.scale, hashlib.sha256(content).hexdigest()), notices
 
     def _content(self, offered: Offered, asked: AskedLora, cancelled: Callable[[], bool]) -> bytes:
@@ -103,6 +102,14 @@ def tensor_names(content: bytes) -> frozenset[str]:
     if max(ends, default=-1) != len(content) - _LENGTH - length:
         raise _unreadable()
     return frozenset(header) - {"__metadata__"}
+
+
+def _ignored(names: Iterable[str]) -> Iterator[str]:
+    """What a file holds that is left out."""
+    if any(name.startswith(FOR_WORDS) for name in names):
+        yield "what it has for the text encoders is not used."
+    if any(_DORA in name for name in names):
+        yield "it is a DoRA, whose magnitudes are not used."
 
 
 def _end_of(described: dict[str, Any]) -> int:

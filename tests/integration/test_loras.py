@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import save
 
 from fluxfarm.catalog import Model, load_catalog
-from fluxfarm.errors import LeaseLost, PredictionFailed
+from fluxfarm.errors import LeaseLost, PredictionFailed, WorkerFault
 from fluxfarm.loras import Allowed, AskedLora, NamedLora, Offered, Origin
 from fluxfarm.settings import Settings
 from tests.integration.test_kinds import Watch
-from tests.loras import lora
+from tests.loras import kohya, lora, twice_told
 from worker.lora_cache import LoraCache
 from worker.loras import LoraReader
 from worker.pipelines import DeviceOptions, Lora, Pipeline, Pixels, RenderOrder, load
@@ -85,6 +85,9 @@ MISFITS: dict[str, Callable[[], bytes]] = {
     ),
     "no LoRA": lambda: save({"transformer.norm_out.linear.weight": torch.zeros(2, 2)}),
     "not numbers": lambda: lora(TINY, strength=float("nan")),
+    "Kohya's, of another width": lambda: kohya("single_blocks_0_linear1", 2, 2.0),
+    "Kohya's, of no rank": lambda: kohya("double_blocks_0_img_attn_proj", 0, 2.0),
+    "Kohya's, with an alpha below nothing": lambda: kohya("double_blocks_0_img_attn_proj", 2, -1.0),
     "half a pair": lambda: save({"transformer.transformer_blocks.0.attn.to_q.lora_A.weight": torch.zeros(2, 128)}),
 }
 
@@ -95,6 +98,26 @@ def test_one_for_other_weights_fails_its_prediction_alone(pipeline: Pipeline, mi
     with pytest.raises(PredictionFailed) as caught:
         drawn(pipeline, made(lora(TINY, seed=1)), made(misfit()))
     assert caught.value.reason == "lora_mismatch"
+    assert np.array_equal(drawn(pipeline), before)
+
+
+def test_what_another_trainer_wrote_draws_the_same(pipeline: Pipeline) -> None:
+    theirs, ours = (drawn(pipeline, made(content)) for content in twice_told(TINY))
+    assert np.array_equal(theirs, ours)
+    assert not np.array_equal(theirs, drawn(pipeline))
+
+
+def test_what_a_failed_device_left_on_is_taken_off_before_the_next_render(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = drawn(pipeline)
+
+    def failing() -> None:
+        raise RuntimeError("device lost")
+
+    with monkeypatch.context() as patch, pytest.raises(WorkerFault):
+        patch.setattr(pipeline._pipe, "unload_lora_weights", failing)  # type: ignore[attr-defined]
+        drawn(pipeline, made(lora(TINY)))
     assert np.array_equal(drawn(pipeline), before)
 
 
@@ -140,6 +163,17 @@ def test_only_whole_safetensors_files_of_the_operators_are_read(directory: Path)
     anywhere = Offered(Allowed.ANY, (), None)
     assert failure(reader, anywhere, Origin.URL, "http://127.0.0.1/a") == "input_forbidden"
     assert failure(reader, anywhere, Origin.FILE, "style.safetensors") == "lora_forbidden"
+
+
+def test_what_is_left_out_of_one_is_told(directory: Path) -> None:
+    tensors = {"transformer.a.dora_scale": torch.zeros(2), "text_encoder.b.lora_A.weight": torch.zeros(2, 2)}
+    (directory / "more.safetensors").write_bytes(save(tensors))
+    asked = AskedLora(Origin.FILE, "more.safetensors", 1.0)
+    _, notices = LoraReader(Settings(data_dir=directory)).read(
+        Offered(Allowed.NAMED, (), directory), asked, "loras[1]", lambda: False
+    )
+    assert ["text encoders" in notices[0], "DoRA" in notices[1]] == [True, True]
+    assert all(notice.startswith("loras[1]: ") for notice in notices)
 
 
 def test_a_named_one_may_be_pinned(directory: Path) -> None:

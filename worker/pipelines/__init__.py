@@ -7,7 +7,7 @@ import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import Any, Final, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,10 @@ class DeviceOptions:
     @classmethod
     def of(cls, settings: Settings) -> Self:
         return cls(settings.device, settings.dtype, settings.offload, settings.compile)
+
+
+FOR_WORDS: Final = ("text_encoder", "lora_te")
+"""How the names of tensors begin that a LoRA has for text encoders; they are not used."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

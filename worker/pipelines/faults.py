@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 
 from fluxfarm.errors import WorkerFault
 
-LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError)
+LOADING_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError)
 """What the `from_pretrained` methods raise when files are missing, cut short or of another shape."""
 
 

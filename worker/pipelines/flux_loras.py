@@ -13,17 +13,22 @@ from diffusers import FluxPipeline
 from safetensors.torch import load as tensors_of
 
 from fluxfarm.errors import PredictionFailed
-from worker.pipelines import Lora
+from worker.pipelines import FOR_WORDS, Lora
 from worker.pipelines.faults import LOADING_ERRORS, device_faults, first_line
 
 PREFIX: Final = "transformer."
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+ALPHA: Final = ".alpha"
+MALFORMED: Final = (*LOADING_ERRORS, ArithmeticError, AssertionError, NameError)
+"""What diffusers' readers of other trainers' files raise where one is not as they expect it."""
 Tensors = dict[str, torch.Tensor]
 
 
 @contextmanager
 def worn(pipe: Any, loras: Sequence[Lora]) -> Iterator[None]:
     """Draw with these LoRAs meanwhile; raises `PredictionFailed` where one is not for these weights."""
+    # What a device that failed has left on would be in every picture from then on.
+    _take_off(pipe)
     if not loras:
         yield
         return
@@ -31,6 +36,11 @@ def worn(pipe: Any, loras: Sequence[Lora]) -> Iterator[None]:
         _put_on(pipe, loras)
         yield
     finally:
+        _take_off(pipe)
+
+
+def _take_off(pipe: Any) -> None:
+    if hasattr(pipe.transformer, "peft_config"):
         with device_faults():
             pipe.unload_lora_weights()
 
@@ -42,7 +52,7 @@ def _put_on(pipe: Any, loras: Sequence[Lora]) -> None:
             _add(pipe, name, lora)
         except torch.OutOfMemoryError:
             raise
-        except LOADING_ERRORS as error:
+        except MALFORMED as error:
             message = f"loras[{place}]: it is not for the weights of this model: {first_line(error)}"
             raise PredictionFailed("lora_mismatch", message) from error
     pipe.transformer.set_adapters(names, [lora.scale for lora in loras])
@@ -61,8 +71,13 @@ def _add(pipe: Any, name: str, lora: Lora) -> None:
 
 def _read(content: bytes) -> tuple[Tensors, dict[str, Any] | None]:
     """Its layers for the transformer, as diffusers names them, whatever its trainer called them."""
-    tensors, alphas = FluxPipeline.lora_state_dict(tensors_of(content), return_alphas=True)
-    own = {name: tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
+    given = {name: tensor for name, tensor in tensors_of(content).items() if not name.startswith(FOR_WORDS)}
+    if any(name.endswith(ALPHA) and not (tensor >= 0).all() for name, tensor in given.items()):
+        # diffusers halves and doubles until it has passed them, which it never does.
+        raise ValueError("its alphas are not all numbers from 0 up")
+    tensors, alphas = FluxPipeline.lora_state_dict(given, return_alphas=True)
+    # The layers outside of blocks it gives without the prefix, where a file came from Kohya's trainer.
+    own = {name if name.startswith(PREFIX) else PREFIX + name: tensor for name, tensor in tensors.items()}
     return own, alphas or None
 
 
