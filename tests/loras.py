@@ -1,6 +1,7 @@
 """LoRAs made of chance for the small weights: strong enough that nobody overlooks them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,6 +23,15 @@ def lora(transformer: Path, *, seed: int = 0, wider: int = 0, strength: float = 
         tensors[name + DOWN] = torch.randn(2, side, generator=chance)
         tensors[name + UP] = torch.randn(side, 2, generator=chance) * strength
     return save(tensors)
+
+
+def of_layers(transformer: Path, layers: Sequence[str], rank: int) -> bytes:
+    """The file of one for these layers of the first block's attention."""
+    config = json.loads((transformer / "config.json").read_text())
+    side = config["num_attention_heads"] * config["attention_head_dim"]
+    names = [f"{PREFIX}transformer_blocks.0.attn.{layer}" for layer in layers]
+    downs = {name + DOWN: torch.ones(rank, side) for name in names}
+    return save(downs | {name + UP: torch.ones(side, rank) for name in names})
 
 
 def twice_told(transformer: Path) -> tuple[bytes, bytes]:

@@ -20,7 +20,7 @@ from fluxfarm.errors import LeaseLost, PredictionFailed, WorkerFault
 from fluxfarm.loras import Allowed, AskedLora, NamedLora, Offered, Origin
 from fluxfarm.settings import Settings
 from tests.integration.test_kinds import Watch
-from tests.loras import kohya, lora, twice_told
+from tests.loras import kohya, lora, of_layers, twice_told
 from worker.lora_cache import LoraCache
 from worker.loras import LoraReader
 from worker.pipelines import DeviceOptions, Lora, Pipeline, Pixels, RenderOrder, load
@@ -77,6 +77,20 @@ def test_a_render_that_ends_early_takes_its_loras_off_for_every_model_of_the_wei
     assert np.array_equal(drawn(sharing), before)
 
 
+ATTENTION = ("to_q", "to_k", "to_v", "add_q_proj", "add_k_proj", "add_v_proj", "to_out.0", "to_add_out")
+
+
+def test_a_compiled_transformer_takes_loras_without_end() -> None:
+    plain = load(CATALOG.model("flux-dev"), DeviceOptions(dtype="float32"))
+    assert plain._pipe is not load(CATALOG.model("flux-dev"), DeviceOptions())._pipe  # type: ignore[attr-defined]
+    worn = [made(of_layers(TINY, ATTENTION[:most], rank)) for most in range(1, 9) for rank in (1, 2)]
+    expected = drawn(plain, worn[-1])
+    plain._pipe.transformer.compile_repeated_blocks(fullgraph=True, dynamic=True, backend="eager")  # type: ignore[attr-defined]
+    for each in worn:
+        found = drawn(plain, each)
+    assert np.array_equal(found, expected)
+
+
 MISFITS: dict[str, Callable[[], bytes]] = {
     "wider": lambda: lora(TINY, wider=8),
     "of another model": lambda: save({"unet.down.lora_A.weight": torch.zeros(2, 4)}),
@@ -115,9 +129,10 @@ def test_what_a_failed_device_left_on_is_taken_off_before_the_next_render(
     def failing() -> None:
         raise RuntimeError("device lost")
 
-    with monkeypatch.context() as patch, pytest.raises(WorkerFault):
+    with monkeypatch.context() as patch:
         patch.setattr(pipeline._pipe, "unload_lora_weights", failing)  # type: ignore[attr-defined]
-        drawn(pipeline, made(lora(TINY)))
+        with pytest.raises(WorkerFault):
+            drawn(pipeline, made(lora(TINY)))
     assert np.array_equal(drawn(pipeline), before)
 
 

@@ -34,7 +34,9 @@ def worn(pipe: Any, loras: Sequence[Lora]) -> Iterator[None]:
         return
     try:
         _put_on(pipe, loras)
-        yield
+        # Compiled, each new set of layers would take its time, and after a few torch would refuse one more.
+        with torch.compiler.set_stance("force_eager"):
+            yield
     finally:
         _take_off(pipe)
 
