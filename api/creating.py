@@ -23,6 +23,8 @@ Read = Callable[[Sequence[FieldError]], Asked]
 """Reads a create, given what was found wrong with it before."""
 ReadAll = Callable[[dict[str, Any], Sequence[FieldError]], Sequence[Asked]]
 """Reads a body that asks for one or several."""
+Count = Callable[[Mapping[str, Any]], int]
+"""How many a body asks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Made(NamedTuple):
     created: Sequence[Created]
 
 
-def made(caller: Caller, read: ReadAll, count: Callable[[Mapping[str, Any]], int] = lambda _: 1) -> Made:
+def made(caller: Caller, read: ReadAll, count: Count = lambda _: 1) -> Made:
     """What a call that creates leads to, with all that is counted for it: so many as `count` finds in its body.
 
     Raises:
@@ -57,7 +59,7 @@ def made(caller: Caller, read: ReadAll, count: Callable[[Mapping[str, Any]], int
     """
     authenticator = services().authenticator
     if (flood := authenticator.flood(caller)) is not None:
-        return again(caller, lambda: None, flood)
+        return again(caller, lambda: None, flood, count=count)
     with authenticator.counted_refusals(caller):
         sent = body.json_object(request)
         created = _create_all(caller, sent, read, count(sent))
@@ -82,6 +84,7 @@ def again(
     own_id: Callable[[], uuid.UUID | None],
     flood: Flood,
     read_body: Callable[[], dict[str, Any]] = lambda: body.json_object(request),
+    count: Count = lambda _: 1,
 ) -> Made:
     """What came of a create that was sent before, by a key whose creates are all refused for now.
 
@@ -94,11 +97,12 @@ def again(
     # Each is counted, found or not, before it is read: else these were the free flood.
     services().authenticator.count_replay(caller)
     sent = read_body()
-    repeatable, _ = known_by(caller, sent, own_id())
-    known = services().creates.replay(repeatable) if repeatable else None
-    if known is None:
+    first, _ = known_by(caller, sent, own_id())
+    several = repeats.several(first, count(sent))
+    created = [Created.known(each, known) for each in several if each and (known := services().creates.replay(each))]
+    if len(created) < len(several):
         raise flood.refusal()
-    return Made(sent, [Created.known(repeatable, known)])
+    return Made(sent, created)
 
 
 def known_by(

@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 from fluxfarm import inputs
 from fluxfarm.catalog import Model
 from fluxfarm.errors import InvalidInput
-from fluxfarm.fields import Choice, Field, Kind, Number, RefusedError, Whole
+from fluxfarm.fields import Choice, Field, Kind, Number, RefusedError, Whole, whole_number
 from fluxfarm.input_fields import fields_of
 from fluxfarm.inputs import Order
 from fluxfarm.kinds import SOURCES
@@ -55,9 +55,14 @@ class Spoken:
     def meant(self, sent: Mapping[str, Any]) -> Any:
         """What was sent, in the model's words; None if it was left out."""
         value = sent.get(self.said)
-        if value is None or (value in self.wording.absent and not isinstance(value, bool)):
+        if value is None or self._left_out(value):
             return None
         return self.wording.words.get(value, value) if isinstance(value, str) else value
+
+    def _left_out(self, value: Any) -> bool:
+        """Numbers may come as text."""
+        number = whole_number(value) if isinstance(value, str) else None
+        return not isinstance(value, bool) and (value in self.wording.absent or number in self.wording.absent)
 
     def refusal(self, sent: Mapping[str, Any]) -> str | None:
         """Why the door does not take what was sent, though the model may."""

@@ -33,10 +33,8 @@ def read(caller: Caller, name: str, sent: Mapping[str, Any], found_wrong: Sequen
     body, wrong = dict(sent), [*found_wrong]
     model = services().catalog.model(name)
     mode = _mode(body, wrong)
-    if mode in OF_MODE and model.slug != services().catalog.model(BASE).slug:
-        wrong.append(FieldError("mode", f"must be base for {model.slug}", mode))
-    elif mode in OF_MODE:
-        model = services().catalog.model(OF_MODE[mode])
+    if OF_MODE.get(mode, model.slug) != model.slug:
+        model = _in_mode(model, mode, wrong)
     if model.kind not in OFFERED:
         raise ModelNotFound(f"There is no model {name!r} at this door; ask for it at another.")
     if model.kind is Kind.TEXT:
@@ -64,6 +62,15 @@ def _mode(body: dict[str, Any], wrong: list[FieldError]) -> str:
         return "base"
 
 
+def _in_mode(model: Model, mode: str, wrong: list[FieldError]) -> Model:
+    """The one that stands for a mode of FLUX.1 [dev]; others have no modes but their own."""
+    catalog = services().catalog
+    if model.slug == catalog.model(BASE).slug:
+        return catalog.model(OF_MODE[mode])
+    wrong.append(FieldError("mode", f"must be base for {model.slug}", mode))
+    return model
+
+
 def _leave_out_pictures(body: dict[str, Any], wrong: list[FieldError]) -> None:
     """Programs send the fields of all modes at once, and leave blank what they do not mean."""
     picture, found = body.pop("image", None), body.pop("preprocess_image", None)
@@ -87,8 +94,13 @@ def _fields(body: dict[str, Any], wrong: list[FieldError]) -> dict[str, Any]:
 
 def _joined(sent: Any, wrong: list[FieldError]) -> str | None:
     """The older way to send a prompt: a list of texts."""
-    if isinstance(sent, list) and all(isinstance(each, dict) and isinstance(each.get("text"), str) for each in sent):
+    if isinstance(sent, list) and all(map(_is_text, sent)):
         return ", ".join(each["text"] for each in sent)
-    message = "must be a list of objects with text; send prompt instead"
+    message = "must be a list of objects with text, and weight 1 if any; send prompt instead"
     wrong.append(FieldError("text_prompts", message, shortened(sent)))
     return None
+
+
+def _is_text(sent: Any) -> bool:
+    """Other weights mean less of it, or none: to draw it all the same would be the contrary of what was asked."""
+    return isinstance(sent, dict) and isinstance(sent.get("text"), str) and sent.get("weight") in (None, 1)

@@ -134,8 +134,8 @@ def test_the_least_that_can_be_sent(client: Client) -> None:
 
 
 def test_a_seed_of_0_is_another_each_time(client: Client, worker: None) -> None:
-    seeds = {client.post(SENT, INFER).json()["artifacts"][0]["seed"] for _ in range(2)}
-    assert len(seeds) == 2
+    answers = [client.post({**SENT, "seed": seed}, INFER).json() for seed in (0, 0, "0")]
+    assert len({each["artifacts"][0]["seed"] for each in answers} - {0}) == 3
 
 
 def test_what_takes_longer_is_polled(client: Client, database: Database, farm: Any) -> None:
@@ -193,6 +193,7 @@ def test_a_failure_is_told(client: Client, worker: None) -> None:
         ({**SENT, "num_inference_steps": 5}, {"num_inference_steps"}),
         ({**SENT, "seed": 2**32, "samples": 0}, {"seed", "samples"}),
         ({"text_prompts": "a fox"}, {"text_prompts", "prompt"}),
+        ({"text_prompts": [{"text": "a fox"}, {"text": "snow", "weight": -1}]}, {"text_prompts", "prompt"}),
     ],
 )
 def test_wrong_fields_are_named(client: Client, body: dict[str, Any], fields: set[str]) -> None:

@@ -159,6 +159,15 @@ def test_several_can_be_sent_again(client: Client) -> None:
     assert client.get(QUEUE).json()["count"] == 2
 
 
+def test_several_are_told_of_again_though_their_key_floods_refusals(new_client: NewClient) -> None:
+    client, asked = new_client(creates_per_minute=2), {**WAITING, "num_generations": 2}
+    known = {"Idempotency-Key": "lake"}
+    first = client.post(asked, QUEUE, headers=known)
+    assert [client.post({}, QUEUE).status_code for _ in range(21)][-1] == 429
+    assert client.post(asked, QUEUE, headers=known).json() == first.json()
+    refused(client.post(asked, QUEUE, headers={"Idempotency-Key": "sea"}), 429, "rate_limited")
+
+
 def test_cancelled(client: Client) -> None:
     generation = enqueue(client, model="unserved")
     for _ in range(2):
@@ -286,6 +295,7 @@ def test_the_models(stranger: Client) -> None:
     assert schema == listed["data"][0]["json_request_schema"]
     assert schema["properties"]["prompt"]["default"].startswith("A beautiful landscape painting")
     assert {name: schema["properties"][name]["default"] for name in RESOLVED} == RESOLVED
+    assert schema["properties"]["negative_prompt"]["default"] == ALL["negative_prompt"]
     assert stranger.get("/api/ai/models/flux").json() == listed["data"][2]
     found = stranger.get("/api/ai/models/search?search=Without").json()
     assert [each["id"] for each in found["data"]] == ["unserved"]

@@ -142,6 +142,15 @@ def plain(value: Any, name: str = "") -> Any:
     return [plain(each) for each in value] if isinstance(value, list) else value
 
 
+def test_a_model_of_a_mode_takes_that_mode(farm: Farm) -> None:
+    path, image = "/v1/genai/black-forest-labs/flux.1-canny-dev", "data:image/png;example_id,1"
+    body = {"prompt": PROMPT, "mode": "canny", "image": image, "steps": 5}
+    assert farm.post(path, body)["artifacts"][0]["finishReason"] == "SUCCESS"
+    headers = {"Authorization": f"Bearer {farm.key}"}
+    answer = requests.post(farm.api.url + path, json={**body, "mode": "depth"}, headers=headers, timeout=10)
+    assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "mode"])
+
+
 @pytest.mark.parametrize(("door", "slug"), OFFERED)
 def test_each_door_with_each_model(farm: Farm, door: str, slug: str, tmp_path: Path) -> None:
     told, data = BY[door](farm, MODELS[slug])
