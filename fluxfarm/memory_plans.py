@@ -4,12 +4,20 @@ from collections.abc import Mapping
 from typing import Final
 
 from fluxfarm.card import Card
+from fluxfarm.errors import SettingsError
+from fluxfarm.settings import Settings
 
+GROUP: Final = "group"
+SEQUENTIAL: Final = "sequential"
+OFFLOADS: Final = ("none", "model", GROUP, SEQUENTIAL)
+"""From the fastest on."""
 GIB: Final = 2**30
 BYTES: Final = 2
 """Of a parameter, in bfloat16."""
 WORK_GIB: Final = 3.0
 """For what lies between the layers at 1024 x 1024, most of it while the VAE decodes: an estimate."""
+BLOCKS_GIB: Final = 1.6
+"""Of two blocks of the transformer, what lies beside the blocks, and the VAE."""
 LAYER_GIB: Final = 1.0
 """Of the layers that are there at once where they come and go one by one: an estimate."""
 
@@ -20,8 +28,26 @@ def device_gib(card: Card) -> Mapping[str, float]:
     return {
         "none": _rounded(sum(parts) + WORK_GIB),
         "model": _rounded(max(parts) + WORK_GIB),
-        "sequential": _rounded(LAYER_GIB + WORK_GIB),
+        GROUP: _rounded(BLOCKS_GIB + WORK_GIB),
+        SEQUENTIAL: _rounded(LAYER_GIB + WORK_GIB),
     }
+
+
+def remedy(offload: str, vae_tiling: str) -> str:
+    """The next smaller plan, for whoever ran out of memory with this one."""
+    smaller = OFFLOADS[OFFLOADS.index(offload) + 1 :]
+    if smaller:
+        return f"FLUXFARM_OFFLOAD={smaller[0]} needs less."
+    return "FLUXFARM_VAE_TILING=on needs less." if vae_tiling != "on" else "Only smaller pictures need less."
+
+
+def require(settings: Settings) -> None:
+    """Raises `SettingsError` where what saves memory does not go together."""
+    if settings.compile and settings.offload in (GROUP, SEQUENTIAL):
+        raise SettingsError(
+            f"FLUXFARM_COMPILE does not go with FLUXFARM_OFFLOAD={settings.offload}, whose layers come and go; use "
+            "FLUXFARM_OFFLOAD=model or none with it"
+        )
 
 
 def _rounded(gib: float) -> float:

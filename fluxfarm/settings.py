@@ -154,9 +154,21 @@ class Settings:
         default="auto",
     )
     offload: str = setting(
-        one_of("none", "model", "sequential"),
-        "what is kept off the device between uses, to save its memory",
+        one_of("none", "model", "group", "sequential"),
+        "what lies on the device, the rest comes from the host when it is used: none: all, model: one part at a time, "
+        "group: one block and the next, sequential: one layer; each needs less memory and more time",
         default="none",
+    )
+    text_encoders: str = setting(
+        one_of("device", "cpu"),
+        "where prompts are encoded; on the CPU they take none of the device's memory, and seconds each",
+        default="device",
+    )
+    vae_tiling: str = setting(
+        one_of("auto", "on", "off"),
+        "pictures become latents and come back in overlapping tiles, to save memory; on: where they are larger than "
+        "512 x 512; auto: above 1.5 megapixels, in larger tiles; off: never",
+        default="auto",
     )
     compile: bool = setting(flag, "compile the transformer's repeated blocks before taking work", default=False)
     enlarge_stand_ins: bool = setting(

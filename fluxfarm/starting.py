@@ -1,8 +1,8 @@
-"""What must hold before a model's weights are started: their licence is accepted, and their pictures are checked."""
+"""What must hold before a model's weights are started: licences accepted, pictures checked, settings together."""
 
 from typing import Final
 
-from fluxfarm import checkers
+from fluxfarm import checkers, memory_plans
 from fluxfarm.catalog import Model
 from fluxfarm.errors import SettingsError
 from fluxfarm.licences import TERMS, under_flux_dev
@@ -14,6 +14,7 @@ NAME_ONE: Final = "name one, such as FLUXFARM_SAFETY_CHECKER=Falconsai/nsfw_imag
 
 def require(model: Model, settings: Settings) -> None:
     """Raises `SettingsError` where that does not hold; its message has several lines if a licence is the reason."""
+    memory_plans.require(settings)
     if under_flux_dev(model.weights.licences) and settings.bfl_license is None:
         raise SettingsError(TERMS.format(model=model.slug))
     if not checkers.locations(model, settings):

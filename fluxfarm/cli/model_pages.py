@@ -16,6 +16,7 @@ MADE = "Made by `make docs` from the catalogue and its cards; `GET /v1/model?slu
 OFFLOADS = {
     "none": "all on the device",
     "model": "one part at a time on the device",
+    "group": "one block at a time on the device, the next on its way",
     "sequential": "one layer at a time on the device; slow",
 }
 PYTHON = """import os, time

@@ -12,7 +12,13 @@ REAL = Settings(models=("flux-dev",))
 
 @pytest.mark.parametrize(
     ("mebibytes", "said"),
-    [(81559, "OFFLOAD=none"), (32607, "OFFLOAD=model"), (8192, "OFFLOAD=sequential"), (2048, "does not fit")],
+    [
+        (81559, "OFFLOAD=none"),
+        (32607, "OFFLOAD=model"),
+        (8192, "OFFLOAD=group"),
+        (4500, "OFFLOAD=sequential"),
+        (2048, "does not fit"),
+    ],
 )
 def test_the_fastest_plan_that_fits_is_named(
     mebibytes: int, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

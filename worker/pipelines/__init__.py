@@ -6,7 +6,7 @@ Nothing here imports torch, so that the rest of the worker starts fast and is te
 import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final, Protocol, Self
 
 import numpy as np
@@ -31,10 +31,12 @@ class DeviceOptions:
     dtype: str = "auto"
     offload: str = "none"
     compile: bool = False
+    text_encoders: str = "device"
+    vae_tiling: str = "auto"
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        return cls(settings.device, settings.dtype, settings.offload, settings.compile)
+        return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
 
 
 FOR_WORDS: Final = ("text_encoder", "lora_te")
@@ -118,7 +120,7 @@ class Pipeline(Protocol):
 
     device: str
     made_with: Mapping[str, str]
-    """What a picture depends on beside its order and the weights: `scheduler` and `dtype`."""
+    """What a picture depends on beside its order and the weights: the scheduler, and how memory is saved."""
 
     def warm(self) -> None:
         """Draw something small and forget it, so that the first caller doesn't wait for compilation and allocation."""

@@ -5,7 +5,7 @@ Noise is drawn on the CPU whatever the device, so that a seed means the same noi
 
 import time
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import diffusers
@@ -16,12 +16,15 @@ from PIL import Image
 
 from fluxfarm.catalog import Model
 from fluxfarm.errors import PredictionFailed, WorkerFault
+from fluxfarm.memory_plans import remedy
 from fluxfarm.status import Stage
 from worker.pipelines import Pixels, Rendered, RenderOrder, Watch
 from worker.pipelines.faults import device_faults
 from worker.pipelines.flux_loras import worn
 from worker.pipelines.flux_steps import Steps
+from worker.pipelines.flux_weights import Loaded
 from worker.pipelines.projection import Projection, fitted, levels
+from worker.pipelines.tiling import set_tiles, tile_side
 
 PATCH = 2
 """Latents are packed into patches of 2 x 2."""
@@ -56,12 +59,19 @@ class Kind(Protocol):
 class Drawing:
     """A `Pipeline` of one kind."""
 
-    def __init__(self, kind: Kind, device: torch.device, model: Model) -> None:
+    def __init__(self, kind: Kind, loaded: Loaded, model: Model) -> None:
+        device, options = loaded.device, loaded.options
         self.device = f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
-        dtype = str(kind.pipe.transformer.dtype).removeprefix("torch.")
-        self.made_with = {"scheduler": type(kind.pipe.scheduler).__name__, "dtype": dtype}
+        self.made_with = {
+            "scheduler": type(kind.pipe.scheduler).__name__,
+            "dtype": str(loaded.dtype).removeprefix("torch."),
+            "text_encoders": options.text_encoders,
+            "vae_tiling": options.vae_tiling,
+        }
         self._kind = kind
+        self._loaded = loaded
         self._device = device
+        self._faults = partial(device_faults, remedy(options.offload, options.vae_tiling))
         self._pipe = kind.pipe
         self._sequence_length = model.max_sequence_length
         self._native_side = model.weights.native_side
@@ -72,7 +82,7 @@ class Drawing:
         order = RenderOrder(prompt="warm", seeds=(0,), width=side, height=side, steps=2, guidance=3.5, **given)
         for _ in self.render(order, _Unwatched()):
             pass
-        with device_faults():
+        with self._faults():
             # Now rather than in the middle of the first render that somebody looks at.
             _ = self._projection
             self._pipe.maybe_free_model_hooks()
@@ -102,11 +112,13 @@ class Drawing:
             with worn(self._pipe, order.loras):
                 yield from self._one_by_one(order, watch)
         finally:
-            with device_faults():
+            with self._faults():
                 self._pipe.maybe_free_model_hooks()
 
     def _one_by_one(self, order: RenderOrder, watch: Watch) -> Iterator[Rendered]:
         began = time.perf_counter()
+        scale, tiling = self._pipe.vae_scale_factor, self._loaded.options.vae_tiling
+        set_tiles(self._pipe.vae, scale, tile_side(tiling, order.width, order.height))
         watch.stage(Stage.ENCODE_PROMPT)
         words, given = self._words(order), self._given(order)
         for index, seed in enumerate(order.seeds):
@@ -127,7 +139,7 @@ class Drawing:
 
     @torch.no_grad()
     def _words(self, order: RenderOrder) -> Arguments:
-        with device_faults():
+        with self._faults():
             prompt, pooled, _ = self._encode(order.prompt)
             words = {"prompt_embeds": prompt, "pooled_prompt_embeds": pooled}
             if order.negative_prompt is None or order.true_cfg_scale <= 1:
@@ -138,11 +150,13 @@ class Drawing:
 
     def _encode(self, prompt: str) -> Any:
         length = self._sequence_length
-        return self._pipe.encode_prompt(_encodable(prompt), device=self._device, max_sequence_length=length)
+        where = self._loaded.words_device
+        found = self._loaded.words.encode_prompt(_encodable(prompt), device=where, max_sequence_length=length)
+        return [each.to(self._device) for each in found]
 
     @torch.no_grad()
     def _given(self, order: RenderOrder) -> Any:
-        with device_faults():
+        with self._faults():
             return self._kind.given(order)
 
     @torch.no_grad()
@@ -157,7 +171,7 @@ class Drawing:
             "output_type": "latent",
             "callback_on_step_end_tensor_inputs": ["latents"],
         }
-        with device_faults():
+        with self._faults():
             latents = self._kind.latents(given, arguments)
             return latents if latents.ndim == len("nchw") else self._unpacked(latents, order)
 
@@ -170,7 +184,7 @@ class Drawing:
     @torch.no_grad()
     def _decode(self, latents: torch.Tensor, order: RenderOrder) -> Pixels:
         vae = self._pipe.vae
-        with device_faults():
+        with self._faults():
             drawn = vae.decode(latents / vae.config.scaling_factor + vae.config.shift_factor, return_dict=False)[0][0]
             if order.loras and not torch.isfinite(drawn).all():
                 raise PredictionFailed("lora_mismatch", "loras: with them the weights draw nothing that is a picture.")

@@ -14,15 +14,18 @@ LOADING_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, R
 
 
 @contextmanager
-def device_faults() -> Iterator[None]:
-    """Turn what torch raises into a `WorkerFault`, and let go of the memory that the failed work held."""
+def device_faults(remedy: str = "") -> Iterator[None]:
+    """Turn what torch raises into a `WorkerFault`, and let go of the memory that the failed work held.
+
+    `remedy` says what to do about too little memory.
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         traceback.clear_frames(error.__traceback__)
         if isinstance(error, torch.OutOfMemoryError):
             torch.cuda.empty_cache()
-            raise WorkerFault("The device ran out of memory; try FLUXFARM_OFFLOAD=model or a smaller dtype.") from error
+            raise WorkerFault(f"The device ran out of memory. {remedy}".strip()) from error
         raise WorkerFault(f"The device failed: {first_line(error)}") from error
 
 

@@ -13,10 +13,13 @@ from worker.pipelines import DeviceOptions, RenderOrder
 from worker.pipelines.drawing import Arguments, Drawing
 from worker.pipelines.flux_weights import Loaded, load_base
 
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+"""May lie apart."""
+
 
 def load(model: Model, options: DeviceOptions) -> Drawing:
     loaded = load_base(model, options)
-    return Drawing(Text(loaded), loaded.device, model)
+    return Drawing(Text(loaded), loaded, model)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +73,7 @@ class Text:
 def over(kind: Any, pipe: Any) -> Any:
     """Another kind of pipeline over the same weights."""
     # A scheduler counts steps; two pipelines over one would count each other's.
-    parts = {name: part for name, part in pipe.components.items() if part is not None}
+    parts = {name: part for name, part in pipe.components.items() if part is not None or name in TEXT_ENCODERS}
     made = kind(**{**parts, "scheduler": copy.deepcopy(pipe.scheduler)})
     made.set_progress_bar_config(disable=True)
     return made

@@ -21,7 +21,7 @@ def load(model: Model, options: DeviceOptions) -> Drawing:
     estimator = None
     if model.control is Control.DEPTH and model.weights.depth_source is not None:
         estimator = DepthEstimator.load(model.weights.depth_source, loaded.device)
-    return Drawing(Along(loaded, estimator, model.weights.edge_width), loaded.device, model)
+    return Drawing(Along(loaded, estimator, model.weights.edge_width), loaded, model)
 
 
 class Along:

@@ -15,7 +15,7 @@ from worker.pipelines.flux_weights import Loaded, load_base
 
 def load(model: Model, options: DeviceOptions) -> Drawing:
     loaded = load_base(model, options)
-    return Drawing(Fill(loaded), loaded.device, model)
+    return Drawing(Fill(loaded), loaded, model)
 
 
 class Fill:

@@ -17,7 +17,7 @@ from worker.pipelines.flux_weights import Loaded, hub_arguments, load_base
 
 def load(model: Model, options: DeviceOptions) -> Drawing:
     loaded = load_base(model, options)
-    return Drawing(Remix(loaded, Likeness(model, loaded)), loaded.device, model)
+    return Drawing(Remix(loaded, Likeness(model, loaded)), loaded, model)
 
 
 class Likeness:

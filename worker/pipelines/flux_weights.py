@@ -13,8 +13,10 @@ from transformers import CLIPTextModel, T5EncoderModel
 
 from fluxfarm.catalog import Model, Weights
 from fluxfarm.errors import WorkerFault
+from fluxfarm.memory_plans import remedy
 from worker.pipelines import DeviceOptions
 from worker.pipelines.faults import LOADING_ERRORS, device_faults, first_line
+from worker.pipelines.placing import place
 
 FILE = ".safetensors"
 """A transformer alone, as Black Forest Labs hands it out beside the parts for diffusers."""
@@ -48,8 +50,17 @@ class Loaded:
     """A `FluxPipeline` on its device."""
 
     pipe: Any
+    """Without text encoders where these lie apart."""
+    words: Any
+    """The `FluxPipeline` with the text encoders: the same one, or another where they lie apart."""
     device: torch.device
     dtype: torch.dtype
+    options: DeviceOptions
+
+    @property
+    def words_device(self) -> torch.device:
+        """Where words are encoded."""
+        return self.device if self.words is self.pipe else torch.device("cpu")
 
 
 def load_base(model: Model, options: DeviceOptions) -> Loaded:
@@ -79,9 +90,19 @@ def _loaded(weights: Weights, options: DeviceOptions) -> Loaded:
     dtype = choose_dtype(options.dtype, device)
     transformer = _own_transformer(weights, dtype) if weights.base else {}
     pipe = _read(weights.base or weights, dtype, transformer)
-    with device_faults():
+    words = _words_apart(pipe) if options.text_encoders == "cpu" else pipe
+    with device_faults(remedy(options.offload, options.vae_tiling)):
         place(pipe, device, options)
-    return Loaded(pipe, device, dtype)
+    return Loaded(pipe, words, device, dtype, options)
+
+
+def _words_apart(pipe: Any) -> Any:
+    """Take the text encoders out, into a pipeline of their own."""
+    names = ("text_encoder", "text_encoder_2")
+    tokenizers = {name: getattr(pipe, name) for name in ("tokenizer", "tokenizer_2")}
+    encoders = {name: getattr(pipe, name) for name in names}
+    pipe.register_modules(**dict.fromkeys(names))
+    return FluxPipeline(scheduler=pipe.scheduler, vae=None, transformer=None, **tokenizers, **encoders)
 
 
 def _own_transformer(weights: Weights, dtype: torch.dtype) -> dict[str, Any]:
@@ -133,14 +154,3 @@ def _refuse_gaps(pipe: Any) -> None:
         known, expected = len(getattr(pipe, tokenizer)), getattr(pipe, encoder).config.vocab_size
         if not expected / 2 < known <= expected:
             raise ValueError(f"{tokenizer} knows {known} tokens where {encoder} expects {expected}")
-
-
-def place(pipe: Any, device: torch.device, options: DeviceOptions) -> None:
-    if options.offload == "model":
-        pipe.enable_model_cpu_offload(device=device)
-    elif options.offload == "sequential":
-        pipe.enable_sequential_cpu_offload(device=device)
-    else:
-        pipe.to(device)
-    if options.compile:
-        pipe.transformer.compile_repeated_blocks(fullgraph=True, dynamic=True)
