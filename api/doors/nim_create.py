@@ -14,7 +14,7 @@ from fluxfarm.catalog import Catalog, Model
 from fluxfarm.errors import FieldError, ModelNotFound
 from fluxfarm.fields import Choice, Field, RefusedError
 from fluxfarm.keys import Caller
-from fluxfarm.kinds import Kind
+from fluxfarm.kinds import Control, Kind
 from fluxfarm.sent import shortened
 
 MODE: Final = Field("mode", Choice(("base", "canny", "depth")), "What the picture follows beside words.", "base")
@@ -39,7 +39,7 @@ def read(caller: Caller, name: str, sent: Mapping[str, Any], found_wrong: Sequen
         raise ModelNotFound(f"There is no model {name!r} at this door; ask for it at another.")
     if model.kind is Kind.TEXT:
         _leave_out_pictures(body, wrong)
-    return [asked.read(caller, model.slug, _fields(body, wrong), DIALECT, wrong)]
+    return [asked.read(caller, model.slug, _fields(model, body, wrong), DIALECT, wrong)]
 
 
 def offered(catalog: Catalog) -> list[Model]:
@@ -80,16 +80,26 @@ def _leave_out_pictures(body: dict[str, Any], wrong: list[FieldError]) -> None:
         wrong.append(FieldError("preprocess_image", "must be true or false, or left out", shortened(found)))
 
 
-def _fields(body: dict[str, Any], wrong: list[FieldError]) -> dict[str, Any]:
+def _fields(model: Model, body: dict[str, Any], wrong: list[FieldError]) -> dict[str, Any]:
     """In the words of the dialect, with the example picture that was asked for."""
     picture = body.get("image")
     if isinstance(picture, str) and (example := EXAMPLE.fullmatch(picture[:100])):
-        data = (EXAMPLES / f"{example[1]}.png").read_bytes()
-        body["image"] = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+        body["image"] = _example(example[1], depth=model.control is Control.DEPTH and not _finds_depth(model, body))
     texts = body.pop("text_prompts", None)
     if texts is not None and body.get("prompt") is None:
         body["prompt"] = _joined(texts, wrong)
     return body
+
+
+def _finds_depth(model: Model, body: Mapping[str, Any]) -> bool:
+    said = body.get("preprocess_image")
+    return model.finds_control if said is None else bool(said)
+
+
+def _example(number: str, *, depth: bool) -> str:
+    """A picture of ours as a data URI, or its depth for who does not find that."""
+    data = (EXAMPLES / f"{number}{'.depth' if depth else ''}.png").read_bytes()
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
 def _joined(sent: Any, wrong: list[FieldError]) -> str | None:

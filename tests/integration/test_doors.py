@@ -142,6 +142,17 @@ def plain(value: Any, name: str = "") -> Any:
     return [plain(each) for each in value] if isinstance(value, list) else value
 
 
+def test_an_example_is_followed_in_its_depth_by_weights_that_find_none(farm: Farm) -> None:
+    body = {"prompt": PROMPT, "mode": "depth", "image": "data:image/png;example_id,0", "steps": 12, "seed": 3}
+    told = farm.post("/v1/genai/black-forest-labs/flux.1-dev", body)
+    with Image.open(io.BytesIO(base64.b64decode(told["artifacts"][0]["base64"]))) as image:
+        sky, house = (image.convert("RGB").resize((8, 8), Image.Resampling.BOX).getpixel(at) for at in ((0, 0), (4, 4)))
+    assert isinstance(sky, tuple)
+    assert isinstance(house, tuple)
+    assert house[0] > house[2] + 60
+    assert sky[2] > sky[0] + 60
+
+
 def test_a_model_of_a_mode_takes_that_mode(farm: Farm) -> None:
     path, image = "/v1/genai/black-forest-labs/flux.1-canny-dev", "data:image/png;example_id,1"
     body = {"prompt": PROMPT, "mode": "canny", "image": image, "steps": 5}
