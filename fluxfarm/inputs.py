@@ -114,7 +114,7 @@ def _order(values: Mapping[str, Any], pictured: Sequence[str]) -> Order:
 
 def _lora(read: Mapping[str, Any]) -> AskedLora:
     origin = next(origin for origin in Origin if origin in read)
-    return AskedLora(origin, read[origin], read["scale"])
+    return AskedLora(origin, read[origin], read["scale"], read.get("sha256"))
 
 
 def _effects(values: Mapping[str, Any]) -> Iterable[str]:

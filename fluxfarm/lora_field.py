@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fluxfarm.fields import Field, Number, RefusedError
-from fluxfarm.loras import FILE, MOST, Offered, Origin
+from fluxfarm.loras import FILE, MOST, SHA256, Offered, Origin
 from fluxfarm.picture_field import LONGEST_URL as LONGEST
 from fluxfarm.picture_field import URL_PATTERN, checked_url
 from fluxfarm.sent import shown
@@ -20,7 +20,7 @@ class Loras:
     @property
     def allowed(self) -> str:
         said = " or ".join(self.offered.origins)
-        return f"a list of up to {MOST} objects with {said}, and perhaps scale"
+        return f"a list of up to {MOST} objects with {said}, and perhaps scale and sha256"
 
     def read(self, sent: Any) -> list[dict[str, Any]]:
         if not isinstance(sent, list) or len(sent) > MOST:
@@ -30,9 +30,14 @@ class Loras:
     def schema(self) -> dict[str, Any]:
         described: dict[str, Any] = {str(origin): self._described(origin) for origin in self.offered.origins}
         scale = {**SCALE.schema(), "default": 1.0, "description": "How strongly it counts; 1 is as it was trained."}
+        sha256 = {
+            "type": "string",
+            "pattern": f"^{SHA256.pattern}$",
+            "description": "Of its file, if it may be no other.",
+        }
         one: dict[str, Any] = {
             "type": "object",
-            "properties": described | {"scale": scale},
+            "properties": described | {"scale": scale, "sha256": sha256},
             "oneOf": [{"required": [origin]} for origin in described],
             "additionalProperties": False,
         }
@@ -40,14 +45,15 @@ class Loras:
 
     def _one(self, place: int, sent: Any) -> dict[str, Any]:
         origins = self.offered.origins
-        if not isinstance(sent, dict) or not sent.keys() <= {*origins, "scale"}:
-            raise RefusedError(f"[{place}] must be an object with {' or '.join(origins)}, and perhaps scale")
+        if not isinstance(sent, dict) or not sent.keys() <= {*origins, "scale", "sha256"}:
+            raise RefusedError(f"[{place}] must be an object with {' or '.join(origins)}, and perhaps scale and sha256")
         said = [origin for origin in origins if sent.get(origin) is not None]
         if len(said) != 1:
             raise RefusedError(f"[{place}] must have exactly one of {', '.join(origins)}")
         try:
             scale = 1.0 if sent.get("scale") is None else SCALE.read(sent["scale"])
-            return {str(said[0]): self._where(said[0], sent[said[0]]), "scale": scale}
+            where = {str(said[0]): self._where(said[0], sent[said[0]])}
+            return {**where, "scale": scale, **_pinned(sent.get("sha256"))}
         except RefusedError as refusal:
             raise RefusedError(f"[{place}] {refusal}") from None
 
@@ -64,11 +70,26 @@ class Loras:
 
     def _described(self, origin: Origin) -> dict[str, Any]:
         described: dict[Origin, dict[str, Any]] = {
-            Origin.URL: {"type": "string", "format": "uri", "maxLength": LONGEST, "pattern": URL_PATTERN},
-            Origin.FILE: {"type": "string", "maxLength": LONGEST, "pattern": f"^{FILE.pattern}$"},
-            Origin.NAME: {"type": "string", "enum": [*self.offered.names]},
+            Origin.URL: {"format": "uri", "maxLength": LONGEST, "pattern": URL_PATTERN},
+            Origin.FILE: {"maxLength": LONGEST, "pattern": f"^{FILE.pattern}$"},
+            Origin.NAME: {"enum": [*self.offered.names]},
         }
-        return described[origin]
+        return {"type": "string", "description": _WHERE[origin], **described[origin]}
+
+
+_WHERE: Final[Mapping[Origin, str]] = {
+    Origin.URL: "An http(s) URL of its file.",
+    Origin.FILE: "Its file's path in the operator's directory of LoRAs.",
+    Origin.NAME: "Its name in the operator's catalogue.",
+}
+
+
+def _pinned(sent: Any) -> dict[str, str]:
+    if sent is None:
+        return {}
+    if not isinstance(sent, str) or not SHA256.fullmatch(sent):
+        raise RefusedError("sha256 must be 64 hexadecimal digits in lower case")
+    return {"sha256": sent}
 
 
 def lora_fields(offered: Offered) -> tuple[Field, ...]:

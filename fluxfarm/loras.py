@@ -16,7 +16,7 @@ KINDS: Final = frozenset({Kind.TEXT, Kind.FILL, Kind.KONTEXT, Kind.CONTROL})
 """Of models that take any."""
 FILE: Final = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/)*[A-Za-z0-9_][A-Za-z0-9_.-]*\.safetensors")
 """What a file in the operator's directory is called."""
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Origin(StrEnum):
@@ -43,10 +43,12 @@ class AskedLora:
     where: str
     scale: float
     """From -1 to 3; 1 is as it was trained."""
+    sha256: str | None = None
+    """Of the file, if it may be no other."""
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        return cls(Origin(stored["origin"]), stored["where"], stored["scale"])
+        return cls(Origin(stored["origin"]), stored["where"], stored["scale"], stored.get("sha256"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,7 @@ class NamedLora:
     """Of the file, if it may be no other."""
 
     def __post_init__(self) -> None:
-        if self.sha256 is not None and not _SHA256.fullmatch(self.sha256):
+        if self.sha256 is not None and not SHA256.fullmatch(self.sha256):
             raise ValueError("sha256 must be 64 hexadecimal digits in lower case")
 
     @property

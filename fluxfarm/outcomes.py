@@ -80,7 +80,7 @@ class Remarks:
     notices: Sequence[str] = ()
     withheld: Sequence[Withheld] = ()
     made_with: Mapping[str, Any] | None = None
-    """Weights, scheduler, dtype and libraries."""
+    """Weights, scheduler, dtype, libraries and the hashes of LoRAs."""
 
 
 NOTHING = Remarks()

@@ -238,7 +238,7 @@ class Finisher:
         if job.withheld:
             job.notices.append(f"The safety checker withheld {len(job.withheld)} of the pictures.")
         spent, making = job.device_microseconds, self._makings.get(job.claimed.model)
-        remarks = Remarks(job.notices, job.withheld, making.told() if making else None)
+        remarks = Remarks(job.notices, job.withheld, {**making.told(), "loras": job.loras} if making else None)
         succeeded = self._write(
             job,
             lambda session: lifecycle.complete(

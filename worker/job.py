@@ -83,6 +83,8 @@ class Job:
     stop: StopReason | None = None
     outputs: list[StoredOutput] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
+    loras: list[str] = field(default_factory=list)
+    """SHA-256 of the file of each, in the order in which they were asked for."""
     withheld: list[Withheld] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     """What checks said of it, not yet in the log."""

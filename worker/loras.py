@@ -49,13 +49,21 @@ class LoraReader:
             message = failure.message.removeprefix("image: ")
             raise PredictionFailed(failure.reason, f"{field}: {message}") from failure
         notices = [f"{field}: {said}" for said in _ignored(names)]
-        return Lora(content, asked.scale, hashlib.sha256(content).hexdigest()), notices
+        return Lora(content, asked.scale, _sha256(content)), notices
 
     def _content(self, offered: Offered, asked: AskedLora, cancelled: Callable[[], bool]) -> bytes:
+        content = self._found(offered, asked, cancelled)
+        if asked.sha256 not in (None, _sha256(content)):
+            raise PredictionFailed(
+                "lora_changed", f"its file has not the sha256 {asked.sha256} that it was asked for by"
+            )
+        return content
+
+    def _found(self, offered: Offered, asked: AskedLora, cancelled: Callable[[], bool]) -> bytes:
         if asked.origin not in offered.origins:
             raise PredictionFailed("lora_forbidden", f"a LoRA by {asked.origin} is not taken here any more")
         if asked.origin is Origin.URL:
-            return self._fetched(asked.where, cancelled)
+            return self._fetched(asked, cancelled)
         if asked.origin is Origin.FILE:
             assert offered.directory is not None
             return self._file(_inside(offered.directory, asked.where))
@@ -63,16 +71,17 @@ class LoraReader:
         if entry is None:
             raise PredictionFailed("lora_forbidden", "there is no LoRA of that name any more")
         content = self._file(entry.path)
-        if entry.sha256 not in (None, hashlib.sha256(content).hexdigest()):
+        if entry.sha256 not in (None, _sha256(content)):
             raise PredictionFailed("lora_forbidden", "its file is not the one that the operator meant")
         return content
 
-    def _fetched(self, url: str, cancelled: Callable[[], bool]) -> bytes:
-        if (kept := self._cache.find(url)) is not None:
+    def _fetched(self, asked: AskedLora, cancelled: Callable[[], bool]) -> bytes:
+        kept = self._cache.find(asked.where)
+        if kept is not None and asked.sha256 in (None, _sha256(kept)):
             return kept
-        content = self._door.fetch(url, cancelled)
+        content = self._door.fetch(asked.where, cancelled)
         tensor_names(content)
-        self._cache.keep(url, content)
+        self._cache.keep(asked.where, content)
         return content
 
     def _file(self, path: Path) -> bytes:
@@ -102,6 +111,10 @@ def tensor_names(content: bytes) -> frozenset[str]:
     if max(ends, default=-1) != len(content) - _LENGTH - length:
         raise _unreadable()
     return frozenset(header) - {"__metadata__"}
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _ignored(names: Iterable[str]) -> Iterator[str]:

@@ -124,6 +124,7 @@ class Preparer:
             job.stage(Stage.FETCH)
             lora, notices = self._loras.read(model.loras, asked, f"loras[{place}]", lambda: job.stop is not None)
             job.notices.extend(notices)
+            job.loras.append(lora.sha256)
             found.append(lora)
         return tuple(found)
 

@@ -11,6 +11,7 @@ from api.files import MEDIA_TYPES
 from api.services import services
 from fluxfarm import lookup
 from fluxfarm.errors import FieldError, InvalidInput, NotFound, ObjectMissing
+from fluxfarm.input_fields import fields_of
 from fluxfarm.keys import Caller
 from fluxfarm.lookup import PredictionView
 from fluxfarm.sent import shortened
@@ -48,11 +49,30 @@ def asked(caller: Caller, prediction: uuid.UUID, said: Mapping[str, Any]) -> dic
     if view is None:
         raise NotFound("There is no such prediction.")
     instead = dict(said.get("input", {}))
-    kept = {name: value for name, value in view.input.items() if not (name in _SHAPE and _SHAPE & instead.keys())}
+    left_out = _SHAPE if _SHAPE & instead.keys() else frozenset()
+    kept = {name: value for name, value in view.input.items() if name not in left_out}
+    if said.get("model") not in (None, view.model):
+        kept = _chosen(view.model, kept)
     pictures = {name: _picture(view, name) for name in view.plan.picture_keys if name not in instead}
-    whole = {**kept, "seed": view.plan.seeds[0], **pictures, **instead}
+    whole = {**kept, "seed": view.plan.seeds[0], **pictures, **_loras(view), **instead}
     priority = {"priority": said["priority"]} if "priority" in said else {}
     return {"model": said.get("model") or view.model, "input": whole, **priority}
+
+
+def _chosen(slug: str, kept: Mapping[str, Any]) -> dict[str, Any]:
+    """What is not as this model has it by itself: another one has defaults of its own."""
+    model = services().catalog.models.get(slug)
+    defaults = {field.name: field.default for field in fields_of(model)} if model else {}
+    return {name: value for name, value in kept.items() if name not in defaults or value != defaults[name]}
+
+
+def _loras(view: PredictionView) -> dict[str, Any]:
+    """The LoRAs that it was drawn with, and none that has since taken the place of one."""
+    made_with = (view.result.made_with if view.result else None) or {}
+    if not (hashes := made_with.get("loras")):
+        return {}
+    asked = zip(view.input["loras"], hashes, strict=True)
+    return {"loras": [{**lora, "sha256": sha256} for lora, sha256 in asked]}
 
 
 def _picture(view: PredictionView, name: str) -> str:

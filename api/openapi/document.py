@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from api.codes import number_and_meaning
-from api.openapi import shapes
+from api.openapi import headers, shapes
 from api.openapi.examples import curl
 from api.openapi.operation import CONCURRENCY, JSON, RATE, Answer, Operation
 from api.openapi.operations import OPERATIONS
@@ -42,7 +42,7 @@ def document(catalog: Catalog, address: str) -> dict[str, Any]:
         "components": {
             "securitySchemes": shapes.SECURITY,
             "parameters": {_component(name): each for name, each in PARAMETERS.items()},
-            "headers": shapes.HEADERS,
+            "headers": headers.HEADERS,
             "schemas": shapes.schemas(catalog),
         },
     }

@@ -35,7 +35,7 @@ weights = "flux-tiny"
 licence = "none"
 licence_url = "https://example.com/licence"
 steps = { minimum = 1, maximum = 50, default = 28 }
-guidance = { minimum = 0, maximum = 10, default = 3.5 }
+guidance = { minimum = 0, maximum = 10, default = 4.5 }
 max_sequence_length = 512
 pixel_step_microseconds = 15
 """

@@ -41,6 +41,14 @@ def test_what_is_said_goes_before_what_was_sent(client: Client) -> None:
     assert (pinned["input"]["seed"], pinned["input"]["width"]) == (5, 512)
 
 
+def test_another_model_has_defaults_of_its_own(client: Client) -> None:
+    first = client.create("flux-dev", num_inference_steps=2)
+    told = client.look(again(client, first, {"model": "unserved"}).json()["predictionID"])
+    assert (told["model"], told["input"]["num_inference_steps"], told["input"]["guidance"]) == ("unserved", 2, 4.5)
+    said = {"model": "unserved", "input": {"guidance": 3.5}}
+    assert client.look(again(client, first, said).json()["predictionID"])["input"]["guidance"] == 3.5
+
+
 def test_a_picture_sent_as_data_is_kept_for_each(client: Client, database: Database, farm: Settings) -> None:
     played = PlayedWorker(database, farm)
     first = client.create("unserved", image=URI)

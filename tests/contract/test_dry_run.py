@@ -35,7 +35,7 @@ def test_it_tells_what_a_create_would_be(client: Client, database: Database, far
     told = dry(client, seed=2**32 - 1, num_outputs=2, aspect_ratio="16:9", num_inference_steps=10)
     assert told["seeds"] == [2**32 - 1, 0]
     assert told["seed_drawn"] is False
-    assert told["input"]["guidance"] == 3.5
+    assert told["input"]["guidance"] == 4.5
     sides = told["rendered_width"], told["rendered_height"]
     words = 256 * load_catalog(farm).model("unserved").max_sequence_length
     assert told["pixel_steps"] == (sides[0] * sides[1] + words) * 10 * 2

@@ -1,5 +1,6 @@
 """The whole farm by its one command, as its user would use it: README's curl, the command line, stops and starts."""
 
+import hashlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -19,6 +21,7 @@ from PIL import Image
 
 from fluxfarm.catalog import stand_ins
 from fluxfarm.settings import Settings
+from tests.loras import lora
 
 pytestmark = pytest.mark.xdist_group("farm")
 
@@ -26,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 FLUXFARM = [sys.executable, "-m", "fluxfarm.cli"]
 PATIENCE_SECONDS = 90
 MODELS = tuple(stand_ins(Settings()))
+TINY = ROOT / "fluxfarm" / "weights" / "flux-tiny" / "transformer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ def start(home: Path) -> Farm:
     ready = home / "ready.json"
     ready.unlink(missing_ok=True)
     words = [*FLUXFARM, "up", "--port", "0", "--data-dir", ".fluxfarm", "--ready-file", "ready.json"]
-    environment = {**os.environ, "FLUXFARM_ENLARGE_STAND_INS": "false"}
+    environment = {**os.environ, "FLUXFARM_ENLARGE_STAND_INS": "false", "FLUXFARM_LORA_DIR": str(home / "loras")}
     with (home / "up.log").open("ab") as log:
         process = subprocess.Popen(words, cwd=home, env=environment, stdout=log, stderr=log, start_new_session=True)
     deadline = time.monotonic() + PATIENCE_SECONDS
@@ -185,6 +189,32 @@ def test_predict_makes_it_again_and_finds_the_model_for_a_mask(farm: Farm) -> No
     asked = ("a blue square on a white background", "--image", "one.png", "--mask", "mask.png", "--json")
     filled = json.loads(farm.run("predict", *asked).stdout)
     assert (filled["status"], filled["model"]) == ("success", "flux-fill-dev")
+
+
+def predicted(farm: Farm, *words: str) -> dict[str, Any]:
+    done = farm.run("predict", *words, "--json")
+    assert done.returncode == 0, done.stderr
+    prediction: dict[str, Any] = json.loads(done.stdout)
+    return prediction
+
+
+def test_a_lora_changes_the_picture_exactly_and_leaves_nothing_behind(farm: Farm) -> None:
+    style = farm.home / "loras" / "style.safetensors"
+    style.parent.mkdir()
+    style.write_bytes(lora(TINY))
+    asked = ("a red circle", "--seed", "5", "--output-format", "png")
+    before = predicted(farm, *asked)
+    worn = predicted(farm, *asked, "--loras", '[{"file": "style.safetensors", "scale": 0.7}]')
+    after = predicted(farm, *asked)
+    again = predicted(farm, "--again", worn["id"])
+    bits = [each["images"][0]["sha256"] for each in (before, worn, after, again)]
+    assert bits == [bits[0], bits[1], bits[0], bits[1]]
+    assert bits[0] != bits[1]
+    assert again["made_with"]["loras"] == [hashlib.sha256(lora(TINY)).hexdigest()]
+    assert after["made_with"]["loras"] == []
+    style.write_bytes(lora(TINY, seed=1))
+    changed = farm.run("predict", "--again", worn["id"])
+    assert (changed.returncode, "loras[0]: its file has not the sha256" in changed.stderr) == (1, True), changed.stderr
 
 
 def test_keys_are_made_listed_and_revoked(farm: Farm) -> None:

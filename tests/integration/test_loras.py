@@ -238,6 +238,12 @@ def test_a_url_is_fetched_once_an_hour_through_the_guarded_door(tmp_path: Path) 
     found = [reader.read(offered, with_url, "loras[0]", lambda: False)[0] for _ in range(2)]
     assert [each.content for each in found] == [lora(TINY)] * 2
     assert asked == ["/style"]
+    pinned = dataclasses.replace(with_url, sha256=found[0].sha256)
+    assert reader.read(offered, pinned, "loras[0]", lambda: False)[0].content == lora(TINY)
+    assert asked == ["/style"]
+    with pytest.raises(PredictionFailed) as caught:
+        reader.read(offered, dataclasses.replace(with_url, sha256="0" * 64), "loras[0]", lambda: False)
+    assert (caught.value.reason, asked) == ("lora_changed", ["/style"] * 2), "what is kept may be older than the file"
     assert failure(reader, offered, Origin.URL, f"{url}/pickle") == "lora_unreadable"
     assert failure(LoraReader(Settings(data_dir=tmp_path / "x")), offered, Origin.URL, url) == "input_forbidden"
     small = LoraReader(Settings(data_dir=tmp_path / "y", lora_max_bytes=9, fetch_allow=(ip_network("127.0.0.1/32"),)))

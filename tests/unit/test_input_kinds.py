@@ -173,15 +173,16 @@ def test_what_nothing_can_find_must_be_given() -> None:
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.slug)
 def test_every_kind_but_redux_takes_loras(model: Model) -> None:
-    sent = [{"url": "https://example.com/a.safetensors"}, {"url": "https://example.com/b.safetensors", "scale": -1}]
+    pinned = {"url": "https://example.com/b.safetensors", "scale": -1, "sha256": "0" * 64}
+    sent = [{"url": "https://example.com/a.safetensors"}, pinned]
     if model.kind == "redux":
         assert refused(model, loras=sent)["loras"].startswith("is not a field")
         return
     plan = Plan.of(parse(model, {**needed(model), "loras": sent}), kept={}, ruling=Ruling())
     assert plan == Plan.from_json(json.loads(json.dumps(plan.to_json())))
-    assert [(each.origin, each.where, each.scale) for each in plan.loras] == [
-        ("url", "https://example.com/a.safetensors", 1.0),
-        ("url", "https://example.com/b.safetensors", -1.0),
+    assert [(each.origin, each.where, each.scale, each.sha256) for each in plan.loras] == [
+        ("url", "https://example.com/a.safetensors", 1.0, None),
+        ("url", "https://example.com/b.safetensors", -1.0, "0" * 64),
     ]
     assert plan.needs_fetch
 
@@ -199,6 +200,8 @@ URL_OF_ONE = "https://example.com/a.safetensors"
         [{"scale": 1}],
         [{"url": URL_OF_ONE, "scale": 3.1}],
         [{"url": URL_OF_ONE, "weight": 1}],
+        [{"url": URL_OF_ONE, "sha256": "A" * 64}],
+        [{"url": URL_OF_ONE, "sha256": 3}],
         [{"url": "file:///etc/passwd"}],
         [{"url": 3}],
         [{"file": "a.safetensors"}],
