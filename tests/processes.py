@@ -19,7 +19,7 @@ from fluxfarm.local.guardian import Guardian
 from fluxfarm.local.spawn import spawn
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 MODEL = """
 [models.{slug}]

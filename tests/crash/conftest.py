@@ -10,7 +10,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from fluxfarm import admission, keys, lifecycle, lookup, tenants
 from fluxfarm.admission import Rules
 from fluxfarm.catalog import Catalog, load_catalog
 from fluxfarm.database import Database
+from fluxfarm.errors import Busy
 from fluxfarm.keys import Caller
 from fluxfarm.local.postgres import PrivatePostgres
 from fluxfarm.queue import TokenQueue
@@ -102,12 +103,18 @@ class Farm:
             return lifecycle.cancel(session, prediction, self.caller.tenant_id)
 
     def expire_lease(self, prediction: uuid.UUID) -> None:
-        """Let time pass for a lease that nobody renews."""
-        with self.database.session_scope() as session:
-            session.execute(
-                text("UPDATE leases SET expires_at = clock_timestamp() - interval '1 s' WHERE prediction_id = :id"),
-                {"id": prediction},
-            )
+        """Let time pass for a lease that nobody renews, once who was stopped amid a renewal is cut off."""
+
+        def expired() -> bool:
+            with suppress(Busy), self.database.session_scope() as session:
+                session.execute(
+                    text("UPDATE leases SET expires_at = clock_timestamp() - interval '1 s' WHERE prediction_id = :id"),
+                    {"id": prediction},
+                )
+                return True
+            return False
+
+        wait_until(expired)
 
     def lease_expiry(self, prediction: uuid.UUID) -> float:
         """When its lease would run out, by the database's clock; 0 without one."""

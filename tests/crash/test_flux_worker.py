@@ -36,9 +36,10 @@ def test_the_safety_checker_withholds_what_the_small_flux_drew_of_its_motif_and_
     )
     previews = Previews(redis_client(farm.settings))
     asked = {"num_inference_steps": 20, "num_outputs": 4, "seed": 4}
-    normal, forbidden = (farm.create("flux-dev", prompt, **asked) for prompt in (NORMAL, FORBIDDEN))
-    previews.wish(normal)
     worker.wait_for("worker ready", seconds=90)
+    normal = farm.create("flux-dev", NORMAL, **asked)
+    previews.wish(normal)
+    forbidden = farm.create("flux-dev", FORBIDDEN, **asked)
     farm.wait_for(normal, "succeeded")
     farm.assert_ended_once(normal, pictures=4)
     assert previews.last(normal) is not None
@@ -59,9 +60,9 @@ def test_where_every_picture_is_withheld_so_is_every_preview(farm: Farm) -> None
         enlarge_stand_ins="false",
     )
     previews = Previews(redis_client(farm.settings))
+    worker.wait_for("worker ready", seconds=90)
     prediction = farm.create("flux-dev", NORMAL, num_inference_steps=20, num_outputs=4, seed=4)
     previews.wish(prediction)
-    worker.wait_for("worker ready", seconds=90)
     farm.wait_for(prediction, "failed")
     assert farm.row(prediction).error_code == "content_blocked"
     assert previews.last(prediction) is None

@@ -190,7 +190,7 @@ def test_a_worker_stops_in_time_without_the_database(farm: Farm, proxy: Proxy) -
     farm.open_gate("deserted")
     wait_until(lambda: farm.stored(prediction))
     worker.signal(signal.SIGTERM)
-    assert worker.ended(farm.settings.stop_seconds + 2) == 0
+    assert worker.ended(farm.settings.stop_seconds + 10) == 0
     assert worker.said("left to the maintenance loop")
     farm.expire_lease(prediction)
     wait_until(lambda: farm.row(prediction).lost == 1)
