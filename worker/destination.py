@@ -46,7 +46,7 @@ class Refused(PredictionFailed):
     """The destination may not be asked; says nothing of what its name resolved to."""
 
     def __init__(self, why: str) -> None:
-        super().__init__("input_forbidden", f"image: {why}")
+        super().__init__("input_forbidden", why)
 
 
 def system_addresses(host: str, port: int) -> list[Address]:
@@ -87,7 +87,7 @@ class Rules:
         except (OSError, UnicodeError):
             addresses = ()
         if not addresses:
-            raise PredictionFailed("input_unreachable", "image: the host in its URL is not known")
+            raise PredictionFailed("input_unreachable", "the host in its URL is not known")
         self._judge(addresses, port)
         return Destination(scheme == "https", host, port, target, addresses)
 

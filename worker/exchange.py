@@ -40,7 +40,7 @@ def asked(destination: Destination, connected: socket.socket) -> Iterator[http.c
     headers = {
         "Host": _host_header(destination),
         "User-Agent": "fluxfarm",
-        "Accept": "image/*",
+        "Accept": "image/*, */*;q=0.5",
         "Accept-Encoding": "identity",
         "Connection": "close",
     }
@@ -70,11 +70,11 @@ def body(response: http.client.HTTPResponse, limit: int) -> bytes:
 
 
 def unreachable(why: str) -> PredictionFailed:
-    return PredictionFailed("input_unreachable", f"image: {why}")
+    return PredictionFailed("input_unreachable", why)
 
 
 def _too_large(limit: int) -> PredictionFailed:
-    return PredictionFailed("input_too_large", f"image: it is larger than {limit:,} bytes")
+    return PredictionFailed("input_too_large", f"it is larger than {limit:,} bytes")
 
 
 def _open(destination: Destination, address: Address) -> socket.socket:

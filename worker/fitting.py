@@ -94,7 +94,7 @@ def _canvas(plan: Plan, source: Source) -> Source:
     if source.mask is None and size == Size(*source.picture.size):
         raise PredictionFailed("nothing_to_fill", _NOTHING)
     if max(size.width, size.height) > pictures.MAX_SIDE:
-        message = f"The picture would be extended to {size}; its sides may have up to {pictures.MAX_SIDE} pixels."
+        message = f"image: it would be extended to {size}; its sides may have up to {pictures.MAX_SIDE} pixels."
         raise PredictionFailed("picture_too_large", message)
     picture = new_picture("RGB", (size.width, size.height), "gray")
     mask = new_picture("L", (size.width, size.height), 255)

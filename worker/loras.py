@@ -46,8 +46,7 @@ class LoraReader:
             content = self._content(offered, asked, cancelled)
             names = tensor_names(content)
         except PredictionFailed as failure:
-            message = failure.message.removeprefix("image: ")
-            raise PredictionFailed(failure.reason, f"{field}: {message}") from failure
+            raise PredictionFailed(failure.reason, f"{field}: {failure.message}") from failure
         notices = [f"{field}: {said}" for said in _ignored(names)]
         return Lora(content, asked.scale, _sha256(content)), notices
 

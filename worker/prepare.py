@@ -136,7 +136,11 @@ class Preparer:
                 raise PredictionFailed(
                     "input_missing", f"{name}: what was sent as data is not in the store."
                 ) from error
-        return outbound.fetch(plan.picture_urls[name], settings=self._settings, cancelled=lambda: job.stop is not None)
+        url, settings = plan.picture_urls[name], self._settings
+        try:
+            return outbound.fetch(url, settings=settings, cancelled=lambda: job.stop is not None)
+        except PredictionFailed as failure:
+            raise PredictionFailed(failure.reason, f"{name}: {failure.message}") from failure
 
     def _refuse_unsafe(self, job: Job, name: str, sent: Sent) -> None:
         pixels = np.asarray(read(name, sent, pictures.open_picture))

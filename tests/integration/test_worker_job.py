@@ -1,5 +1,6 @@
 """When a job counts as stuck: past the limit of a stage that some thread is in, and never while it waits for one."""
 
+import dataclasses
 import io
 import uuid
 from collections.abc import Callable
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from fluxfarm.catalog import Model
+from fluxfarm.errors import PredictionFailed
 from fluxfarm.lifecycle import Claimed
 from fluxfarm.plans import Plan
 from fluxfarm.settings import Settings
@@ -99,6 +101,21 @@ def test_a_prepared_job_may_wait_for_the_device(new_job: NewJob, store: LocalSto
     assert ready.failure is None
     assert not preparer.busy
     assert job.stuck_seconds == 0
+
+
+@pytest.mark.parametrize("field", ["image", "mask"])
+def test_what_cannot_be_fetched_is_named_by_its_field(
+    new_job: NewJob, store: LocalStore, flux_dev: Model, field: str
+) -> None:
+    job = new_job()
+    plan = dataclasses.replace(PLAN, picture_keys={}, picture_urls={field: "http://127.0.0.1/secret.png"})
+    job.claimed = dataclasses.replace(job.claimed, plan=plan)
+    preparer = Preparer({flux_dev.slug: flux_dev}, store, Settings())
+    preparer.submit(job)
+    ready = wait_until(lambda: preparer.take(0.1))
+    assert isinstance(ready.failure, PredictionFailed)
+    assert ready.failure.reason == "input_forbidden"
+    assert ready.failure.message == f"{field}: its URL leads to an address that is not public"
 
 
 def test_a_job_is_stopped_at_its_next_step(new_job: NewJob) -> None:
