@@ -203,7 +203,7 @@ def load_catalog(settings: Settings) -> Catalog:
     unknown = sorted({*settings.models, *dict(settings.weights)} - models.keys())
     if unknown:
         raise SettingsError(f"no model {unknown[0]!r} in the catalogue; it has {', '.join(sorted(models))}")
-    found = {name: _weights(name, weights) for name in weights}
+    found = _with_bases({name: _weights(name, weights) for name in weights}, models, settings)
     served = settings.models or models
     chosen = {
         slug: _with_weights(slug, models[slug], found, _offered(slug, loras, settings), settings) for slug in served
@@ -261,6 +261,19 @@ def _weights(name: str, entries: Mapping[str, dict[str, Any]]) -> Weights:
         return Weights(name=name, base=_weights(base, entries) if base else None, **entry)
     except (TypeError, ValueError) as error:
         raise SettingsError(f"the catalogue's weights {name!r} cannot be read: {error}") from error
+
+
+def _with_bases(
+    found: Mapping[str, Weights], models: Mapping[str, Mapping[str, Any]], settings: Settings
+) -> dict[str, Weights]:
+    """The same, each over its base where the settings say that this lies."""
+    chosen = {models[slug].get("weights", ""): location for slug, location in settings.weights if location not in found}
+    moved = {name: _elsewhere(found[name], location, found) for name, location in chosen.items() if name in found}
+    whole = {name: weights for name, weights in moved.items() if weights.base is None}
+    return {
+        name: dataclasses.replace(weights, base=whole.get(weights.base.name, weights.base)) if weights.base else weights
+        for name, weights in found.items()
+    }
 
 
 def _named_loras(settings: Settings) -> tuple[NamedLora, ...]:

@@ -12,7 +12,7 @@ from fluxfarm.errors import WorkerFault
 from worker.pipelines import DeviceOptions, RenderOrder
 from worker.pipelines.drawing import Arguments, Drawing
 from worker.pipelines.faults import LOADING_ERRORS, first_line
-from worker.pipelines.flux_weights import Loaded, hub_arguments, load_base
+from worker.pipelines.flux_weights import Loaded, hub_arguments, load_base, only_where
 
 
 def load(model: Model, options: DeviceOptions) -> Drawing:
@@ -26,7 +26,9 @@ class Likeness:
     def __init__(self, model: Model, loaded: Loaded) -> None:
         location, arguments = model.weights.source, hub_arguments(model.weights, loaded.dtype)
         try:
-            self._processor = AutoImageProcessor.from_pretrained(location, subfolder="feature_extractor", backend="pil")
+            self._processor = AutoImageProcessor.from_pretrained(
+                location, subfolder="feature_extractor", backend="pil", **only_where(arguments)
+            )
             encoder = SiglipVisionModel.from_pretrained(location, subfolder="image_encoder", **arguments)
             embedder = ReduxImageEncoder.from_pretrained(
                 location, subfolder="image_embedder", torch_dtype=loaded.dtype, **_without_dtype(arguments)

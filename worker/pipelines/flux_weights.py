@@ -111,13 +111,14 @@ def _own_transformer(weights: Weights, dtype: torch.dtype) -> dict[str, Any]:
     if Path(source).suffix == FILE:
         base = hub_arguments(weights.base, dtype)
         config = {"config": weights.base.source, "subfolder": "transformer", "torch_dtype": dtype}
-        return {"transformer": FluxTransformer2DModel.from_single_file(source, **config, **_only_where(base))}
+        return {"transformer": FluxTransformer2DModel.from_single_file(source, **config, **only_where(base))}
     arguments = hub_arguments(weights, dtype)
-    own = {"subfolder": "transformer", "torch_dtype": dtype, "use_safetensors": True, **_only_where(arguments)}
+    own = {"subfolder": "transformer", "torch_dtype": dtype, "use_safetensors": True, **only_where(arguments)}
     return {"transformer": FluxTransformer2DModel.from_pretrained(source, **own)}
 
 
-def _only_where(arguments: dict[str, Any]) -> dict[str, Any]:
+def only_where(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Of `hub_arguments`, what those are told too that hold no tensors."""
     return {name: value for name, value in arguments.items() if name in ("local_files_only", "revision")}
 
 
