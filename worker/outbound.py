@@ -30,8 +30,8 @@ def fetch(url: str, *, settings: Settings, cancelled: Callable[[], bool]) -> byt
     """The body that `url` answers with, within the settings' limits of time and size.
 
     Raises:
-        PredictionFailed: with the reason `input_forbidden`, `input_unreachable` or `input_too_large`; what was fetched is
-            "it" in its text.
+        PredictionFailed: with the reason `input_forbidden`, `input_unreachable` or `input_too_large`; its text calls
+            "it" what was to be fetched.
         Cancelled: `cancelled` came true meanwhile.
 
     """
