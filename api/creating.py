@@ -5,7 +5,8 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from flask import g, request
 
@@ -25,6 +26,7 @@ ReadAll = Callable[[dict[str, Any], Sequence[FieldError]], Sequence[Asked]]
 """Reads a body that asks for one or several."""
 Count = Callable[[Mapping[str, Any]], int]
 """How many a body asks for."""
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,10 @@ class Made(NamedTuple):
     created: Sequence[Created]
 
 
-def made(caller: Caller, read: ReadAll, count: Count = lambda _: 1) -> Made:
+def made(caller: Caller, read: ReadAll, count: Count = lambda _: 1, path: Mapping[str, str] = NOTHING) -> Made:
     """What a call that creates leads to, with all that is counted for it: so many as `count` finds in its body.
+
+    `path` is what its path says of what is asked for; it counts as sent in the body.
 
     Raises:
         RateLimited: too many creates of the key were refused, or sent again.
@@ -59,9 +63,9 @@ def made(caller: Caller, read: ReadAll, count: Count = lambda _: 1) -> Made:
     """
     authenticator = services().authenticator
     if (flood := authenticator.flood(caller)) is not None:
-        return again(caller, lambda: None, flood, count=count)
+        return again(caller, lambda: None, flood, lambda: {**body.json_object(request), **path}, count)
     with authenticator.counted_refusals(caller):
-        sent = body.json_object(request)
+        sent = {**body.json_object(request), **path}
         created = _create_all(caller, sent, read, count(sent))
     if any(each.replayed for each in created):
         authenticator.count_replay(caller)
@@ -83,7 +87,7 @@ def again(
     caller: Caller,
     own_id: Callable[[], uuid.UUID | None],
     flood: Flood,
-    read_body: Callable[[], dict[str, Any]] = lambda: body.json_object(request),
+    read_body: Callable[[], dict[str, Any]],
     count: Count = lambda _: 1,
 ) -> Made:
     """What came of a create that was sent before, by a key whose creates are all refused for now.

@@ -52,10 +52,10 @@ def _infer(name: str) -> Response:
     services().authenticator.require(caller, "read")
 
     def read(sent: Mapping[str, Any], wrong: Sequence[FieldError]) -> list[Asked]:
-        return nim_create.read(caller, name, sent, wrong)
+        return nim_create.read(caller, sent, wrong)
 
     seconds = _seconds(_longest())
-    created = creating.made(caller, read).created[0]
+    created = creating.made(caller, read, path={nim_create.ASKED: name}).created[0]
     response = _answered(created.id, held.look(caller, created.id, seconds, words.told))
     if created.replayed:
         response.headers["Idempotent-Replayed"] = "true"

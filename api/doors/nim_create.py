@@ -20,6 +20,8 @@ from fluxfarm.sent import shortened
 MODE: Final = Field("mode", Choice(("base", "canny", "depth")), "What the picture follows beside words.", "base")
 OF_MODE: Final = {"canny": "flux-canny-dev", "depth": "flux-depth-dev"}
 """The models that stand for a mode of FLUX.1 [dev]; `base` is itself."""
+ASKED: Final = "\x1fmodel"
+"""Where the name stands that came in the path, so that no create is taken for one of another model."""
 BASE: Final = "black-forest-labs/flux.1-dev"
 
 EXAMPLES: Final = Path(__file__).parent / "examples"
@@ -28,9 +30,10 @@ OFFERED: Final = (Kind.TEXT, Kind.CONTROL)
 IN_BASE: Final = 'goes with mode canny or depth; leave it out, or send ""'
 
 
-def read(caller: Caller, name: str, sent: Mapping[str, Any], found_wrong: Sequence[FieldError]) -> list[Asked]:
-    """What a body asks for, of the model of that name; raises as `asked.read` does."""
+def read(caller: Caller, sent: Mapping[str, Any], found_wrong: Sequence[FieldError]) -> list[Asked]:
+    """What a body asks for, of the model that is named in it; raises as `asked.read` does."""
     body, wrong = dict(sent), [*found_wrong]
+    name = body.pop(ASKED)
     model = services().catalog.model(name)
     mode = _mode(body, wrong)
     if OF_MODE.get(mode, model.slug) != model.slug:

@@ -158,6 +158,15 @@ def test_what_came_by_this_door_can_be_asked_for_again_at_another(client: Client
     assert client.look(again.json()["predictionID"])["input"]["num_inference_steps"] == 100
 
 
+def test_the_model_counts_where_a_call_is_known_again(client: Client) -> None:
+    known = {**HELD_SHORTLY, "Idempotency-Key": "fox"}
+    first, second = (client.post(SENT, GENAI, headers=known) for _ in range(2))
+    assert second.headers["Idempotent-Replayed"] == "true"
+    assert second.headers["nvcf-reqid"] == first.headers["nvcf-reqid"]
+    other = client.post(SENT, "/v1/genai/some/unserved", headers=known)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_mismatch")
+
+
 def test_polled_to_the_picture(client: Client, worker: None) -> None:
     answer = client.post(SENT, GENAI, headers={**HELD_SHORTLY, "X-Test-Outcome": "slow=0.5"})
     assert answer.status_code == 202
