@@ -55,6 +55,7 @@ def told(page: Page, asked: Asked, cost: float) -> Mapping[str, Any]:
         "page": asked.page,
         "page_size": asked.size,
         "total_entries": page.total,
+        "total_capped": page.capped,
         "total_pages": -(-page.total // asked.size),
         "total_cost": round(cost, 6),
         "cost_unit": words.COST_UNIT,

@@ -111,6 +111,7 @@ SHAPES: Final = {
         {
             "generations": {"type": "array", "items": ref("OxenGeneration")},
             **dict.fromkeys(("count", "page", "page_size", "total_entries", "total_pages"), COUNT),
+            "total_capped": said({"type": "boolean"}, "There are more."),
             "total_cost": said(NUMBER, "Of all that the filters leave, up to 10,000."),
             "cost_unit": {"const": "device_seconds"},
         }

@@ -186,7 +186,7 @@ def test_history_with_cost(client: Client, database: Database, farm: Any) -> Non
         played.succeed(played.claim(), picture())
     page = client.get("/api/ai/generations?page_size=2&page=2").json()
     assert (page["count"], page["total_entries"], page["total_pages"]) == (1, 3, 2)
-    assert page["total_cost"] == 0.002
+    assert (page["total_cost"], page["total_capped"]) == (0.002, False)
     done = client.get("/api/ai/generations?status=succeeded&model=unserved").json()
     assert [each["cost"] for each in done["generations"]] == [0.001, 0.001]
     assert done["total_cost"] == 0.002
