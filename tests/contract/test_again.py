@@ -58,7 +58,7 @@ def test_a_picture_sent_as_data_is_kept_for_each(client: Client, database: Datab
     client.ask("POST", f"/v1/prediction/{first}/cancel")
     client.ask("DELETE", f"/v1/prediction/{first}")
     played.succeed(played.claim(), picture())
-    assert requests.get(shown[1], timeout=10).status_code == 200
+    assert requests.get(shown[1], timeout=60).status_code == 200
 
 
 def test_it_is_safe_to_send_again(client: Client) -> None:

@@ -289,7 +289,7 @@ def test_the_models(stranger: Client) -> None:
     listed = stranger.get("/api/ai/models").json()
     assert [each["id"] for each in listed["data"]] == ["flux-dev", "unserved", "flux"]
     for name in ("flux-dev", "flux-1-dev", "black-forest-labs/FLUX.1-dev"):
-        found = requests.get(f"{stranger.url}/api/ai/models/{name}", timeout=10).json()
+        found = requests.get(f"{stranger.url}/api/ai/models/{name}", timeout=60).json()
         assert found == listed["data"][0]
     schema = listed["data"][0]["request_schema"]
     assert schema == listed["data"][0]["json_request_schema"]

@@ -126,11 +126,11 @@ def test_readers_without_a_key_are_sent_to_the_store(owner: Client, reader: Clie
     response = reader.get(owner.look(prediction)["output"] + "&download=1")
     assert response.status_code == 302
     link = response.headers["Location"]
-    with requests.get(link, timeout=10) as file:
+    with requests.get(link, timeout=60) as file:
         assert (file.status_code, file.content) == (200, DATA)
         assert file.headers["Content-Type"] == "image/webp"
         assert f"unserved_4_{prediction[:8]}.webp" in file.headers["Content-Disposition"]
-    with requests.get(link.replace("X-Amz-Signature=", "X-Amz-Signature=0"), timeout=10) as forged:
+    with requests.get(link.replace("X-Amz-Signature=", "X-Amz-Signature=0"), timeout=60) as forged:
         assert forged.status_code == 403
 
 

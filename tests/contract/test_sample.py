@@ -40,7 +40,7 @@ def link(output: str) -> str:
 
 def test_without_a_picture(api: Api, new_key: Callable[..., IssuedKey], worker: None) -> None:
     url = link(sample(api.url, new_key()))
-    with requests.get(url, timeout=10) as file, Image.open(io.BytesIO(file.content)) as image:
+    with requests.get(url, timeout=60) as file, Image.open(io.BytesIO(file.content)) as image:
         assert image.format == "WEBP"
 
 
@@ -48,7 +48,7 @@ def test_with_a_picture(api: Api, new_key: Callable[..., IssuedKey], worker: Non
     path = tmp_path / "picture.jpg"
     path.write_bytes(picture("green", (200, 100), "JPEG"))
     url = link(sample(api.url, new_key(), str(path)))
-    with requests.get(url, timeout=10) as file, Image.open(io.BytesIO(file.content)) as image:
+    with requests.get(url, timeout=60) as file, Image.open(io.BytesIO(file.content)) as image:
         assert image.width == image.height
 
 
@@ -67,8 +67,8 @@ def test_through_a_proxy_under_another_name(
             front.target = behind.url
             url = link(sample(front.address, new_key()))
             assert url.startswith(f"{front.address}/files/")
-            assert requests.get(url, timeout=10).headers["Content-Type"] == "image/webp"
-            assert f"curl -sS {front.address}/v1/prediction" in requests.get(f"{behind.url}/docs", timeout=10).text
+            assert requests.get(url, timeout=60).headers["Content-Type"] == "image/webp"
+            assert f"curl -sS {front.address}/v1/prediction" in requests.get(f"{behind.url}/docs", timeout=60).text
 
 
 class Proxy(ThreadingHTTPServer):

@@ -243,7 +243,7 @@ def outside(
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def wait_until(check: Callable[[], object], seconds: float = 30.0) -> None:
+def wait_until(check: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < deadline, f"not so within {seconds} s"
@@ -255,7 +255,7 @@ def test_services_start_and_are_found_healthy(outside: Outside) -> None:
     api, maintenance = outside.start("api"), outside.start("maintenance")
     try:
         wait_until(lambda: outside.check("api") == 0)
-        body = requests.get(f"http://127.0.0.1:{outside.port}/readyz", timeout=5).json()
+        body = requests.get(f"http://127.0.0.1:{outside.port}/readyz", timeout=60).json()
         assert body["parts"] == {"postgres": "ok", "schema": "ok", "redis": "ok"}
         wait_until(lambda: outside.connections("fluxfarm maintenance"))
         assert outside.run("fluxfarm", "keys", "create", "--name", "first").startswith("flx_")

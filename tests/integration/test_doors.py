@@ -76,7 +76,7 @@ def farm(settings: Settings, postgres: PrivatePostgres, tmp_path_factory: pytest
     words = [word for slug in KNOWN for word in ("--model", slug)]
     with running("worker", *words, settings=own, log=logs / "worker.log"), serving(own, logs) as api:
         ready = f"{api.url}/v1/health/ready"
-        until(lambda: requests.get(ready, timeout=10).ok, (logs / "worker.log").read_text)
+        until(lambda: requests.get(ready, timeout=60).ok, (logs / "worker.log").read_text)
         yield Farm(api, issued.key)
 
 
@@ -102,7 +102,7 @@ def by_eachlabs(farm: Farm, model: Model) -> tuple[dict[str, Any], bytes]:
     fields = {"prompt": PROMPT, "seed": 7, "num_inference_steps": "4", **pictures(model)}
     told = farm.post("/v1/prediction/run", {"model": model.slug, "version": "0.0.1", "input": fields})
     assert told["status"] == "success", told
-    return told, requests.get(told["output"], timeout=10).content
+    return told, requests.get(told["output"], timeout=60).content
 
 
 def by_oxen(farm: Farm, model: Model) -> tuple[dict[str, Any], bytes]:
@@ -111,7 +111,7 @@ def by_oxen(farm: Farm, model: Model) -> tuple[dict[str, Any], bytes]:
     path = f"{farm.api.url}/api/ai/queue/{queued['generation_id']}?wait=60"
     told = requests.get(path, headers={"Authorization": f"Bearer {farm.key}"}, timeout=PATIENCE_SECONDS + 5).json()
     assert told["status"] == "succeeded", told
-    return told, requests.get(told["result_url"], timeout=10).content
+    return told, requests.get(told["result_url"], timeout=60).content
 
 
 def by_nim(farm: Farm, model: Model) -> tuple[dict[str, Any], bytes]:
@@ -158,7 +158,7 @@ def test_a_model_of_a_mode_takes_that_mode(farm: Farm) -> None:
     body = {"prompt": PROMPT, "mode": "canny", "image": image, "steps": 5}
     assert farm.post(path, body)["artifacts"][0]["finishReason"] == "SUCCESS"
     headers = {"Authorization": f"Bearer {farm.key}"}
-    answer = requests.post(farm.api.url + path, json={**body, "mode": "depth"}, headers=headers, timeout=10)
+    answer = requests.post(farm.api.url + path, json={**body, "mode": "depth"}, headers=headers, timeout=60)
     assert (answer.status_code, answer.json()["detail"][0]["loc"]) == (422, ["body", "mode"])
 
 

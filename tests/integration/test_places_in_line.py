@@ -138,7 +138,7 @@ def test_those_who_come_while_a_queue_is_looked_at_do_not_look_too(
     gevent.idle()
     assert looks == 1
     go.set()
-    gevent.joinall(first, timeout=10)
+    gevent.joinall(first, timeout=60)
     assert [last(each.value) for each in first] == [1] * 50
     assert looks == 1
 
@@ -149,7 +149,7 @@ def test_those_who_come_while_a_queue_is_looked_at_do_not_look_too(
     gevent.idle()
     assert [last(each.value) for each in meanwhile] == [1] * 49, "what is kept is told while somebody looks"
     go.set()
-    gevent.joinall([begins], timeout=10)
+    gevent.joinall([begins], timeout=60)
     assert (last(begins.value), looks) == (2, 2)
 
 

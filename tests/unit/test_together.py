@@ -31,7 +31,7 @@ def test_what_comes_meanwhile_is_asked_together_and_in_order() -> None:
     calls = [gevent.spawn(together.ask, "key", number) for number in range(6)]
     gevent.idle()
     asked.go.set()
-    gevent.joinall(calls, timeout=5)
+    gevent.joinall(calls, timeout=60)
     assert [call.value for call in calls] == [0, 10, 20, 30, 40, 50]
     assert asked.groups == [[0], [1, 2, 3], [4, 5]]
     assert together.ask("key", 6) == 60
@@ -44,7 +44,7 @@ def test_parties_do_not_wait_for_one_another() -> None:
     gevent.idle()
     assert asked.groups == [[1], [1]]
     asked.go.set()
-    gevent.joinall(calls, timeout=5)
+    gevent.joinall(calls, timeout=60)
 
 
 def test_a_failure_is_told_to_its_group_alone() -> None:
@@ -53,7 +53,7 @@ def test_a_failure_is_told_to_its_group_alone() -> None:
     calls = [gevent.spawn(together.ask, "key", number) for number in (1, 13, 2, 3)]
     gevent.idle()
     asked.go.set()
-    gevent.joinall(calls, timeout=5)
+    gevent.joinall(calls, timeout=60)
     assert [call.value for call in calls] == [10, None, None, 30]
     assert [type(call.exception) for call in calls] == [type(None), NotFound, NotFound, type(None)]
 
@@ -67,7 +67,7 @@ def test_one_that_is_ended_leaves_nobody_waiting(ended: int) -> None:
     calls[ended].kill(block=False)
     gevent.idle()
     asked.go.set()
-    gevent.joinall(calls, timeout=5)
+    gevent.joinall(calls, timeout=60)
     rest = [call for place, call in enumerate(calls) if place != ended]
     assert [call.value for call in rest] == [place * 10 for place in range(3) if place != ended]
     assert together.ask("key", 4) == 40

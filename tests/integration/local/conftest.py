@@ -36,7 +36,7 @@ class Traces:
         return f"{entry.name}: {words}" if found and words else ""
 
 
-def wait_until(check: Callable[[], object], seconds: float = 10.0) -> None:
+def wait_until(check: Callable[[], object], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not check():
         assert time.monotonic() < deadline, f"not so within {seconds} s"

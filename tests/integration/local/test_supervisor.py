@@ -46,7 +46,7 @@ def line_with(process: subprocess.Popen[str], wanted: str) -> str:
 
 def stop(process: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> str:
     process.send_signal(number)
-    rest, _ = process.communicate(timeout=15)
+    rest, _ = process.communicate(timeout=60)
     return rest
 
 
