@@ -22,21 +22,37 @@ HUB = "https://huggingface.co"
 @click.argument("slug")
 @click.option("--revision", help="Branch, tag or commit; else what the catalogue says.")
 def pull(slug: str, revision: str | None) -> None:
-    """Fetch the weights of a model from the hub; a fetch that was cut off goes on where it stopped."""
+    """Fetch the weights of a model from the hub.
+
+    A connection that breaks is taken up where it broke; files that came whole are not fetched again. With them comes
+    what they lie over, and what finds the depth of pictures for them.
+    """
     weights = load_catalog(Settings.from_environment(os.environ)).model(slug).weights
-    for each in (weights, weights.base):
-        if each is not None:
-            _pull(slug, each, revision if each is weights else None)
+    if path := _pull(weights, revision or weights.revision):
+        click.echo(f"To stay at that commit: FLUXFARM_WEIGHTS={slug}={path}")
+    if weights.base is not None:
+        _pull(weights.base, weights.base.revision)
+    if (estimator := weights.depth_source) is not None and not _here(estimator):
+        _tell(estimator, _fetched(_hub(), estimator, "main"))
 
 
-def _pull(slug: str, weights: Weights, revision: str | None) -> None:
-    if weights.location.startswith(("./", "/")):
+def _pull(weights: Weights, revision: str) -> str | None:
+    """Where they lie now; None if they were on this machine before."""
+    if _here(weights.location):
         click.echo(f"{weights.name} lie in {weights.source}: nothing to fetch.")
-        return
-    path = _fetched(_hub(), weights.location, revision or weights.revision)
+        return None
+    path = _fetched(_hub(), weights.location, revision)
+    _tell(weights.location, path)
+    return path
+
+
+def _here(location: str) -> bool:
+    return location.startswith(("./", "/"))
+
+
+def _tell(location: str, path: str) -> None:
     commit = os.path.basename(path)  # noqa: PTH119 (the hub gives text)
-    click.echo(f"{weights.location} at commit {commit}\n{path}")
-    click.echo(f"To stay at that commit: FLUXFARM_WEIGHTS={slug}={path}")
+    click.echo(f"{location} at commit {commit}\n{path}")
 
 
 def _hub() -> ModuleType:
@@ -62,5 +78,15 @@ def _fetched(hub: ModuleType, location: str, revision: str) -> str:
     except hub.errors.LocalEntryNotFoundError as error:
         raise SettingsError(
             f"the hub cannot be reached (HF_HUB_OFFLINE={os.environ.get('HF_HUB_OFFLINE', '0')}), and {location} is not"
-            " here whole; the same command goes on with what it has."
+            " here whole; the same command fetches the files that are missing."
         ) from error
+    except (OSError, _http().HTTPError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise SettingsError(
+            f"{location} did not come whole; the same command fetches the files that are missing: {reason}"
+        ) from error
+
+
+def _http() -> ModuleType:
+    """What the hub's library speaks through; it lets some of its errors pass."""
+    return importlib.import_module("httpx2")
