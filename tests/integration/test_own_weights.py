@@ -3,16 +3,20 @@
 from pathlib import Path
 
 import diffusers
+import diffusers.loaders.single_file_utils as single_file
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from fluxfarm.catalog import Model, load_catalog
+from fluxfarm.errors import WorkerFault
 from fluxfarm.settings import Settings
+from tests.bfl import original
 from tests.integration.test_kinds import drawn, model, plain
 from worker.pipelines import DeviceOptions, Pixels, load
 
+FLUX_WIDE = 3072
 CATALOGUE = """
 [models.mine]
 title = "Mine"
@@ -76,3 +80,25 @@ def test_a_single_file_over_a_base_draws_its_own(
 ) -> None:
     save_file(trained.state_dict(), tmp_path / "mine.safetensors")
     assert np.array_equal(drawn(load(mine(tmp_path, "./mine.safetensors"), DeviceOptions())), expected)
+
+
+def test_a_single_file_in_the_layout_of_flux_itself_draws_its_own(
+    trained: diffusers.FluxTransformer2DModel, expected: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # diffusers' reader takes every such file to be as wide as FLUX.1; otherwise it is diffusers' own.
+    reader, wide = single_file.convert_flux_transformer_checkpoint_to_diffusers, trained.inner_dim
+    constants = tuple(wide if each == FLUX_WIDE else each for each in reader.__code__.co_consts)
+    assert constants != reader.__code__.co_consts
+    monkeypatch.setattr(reader, "__code__", reader.__code__.replace(co_consts=constants))
+    config = trained.config
+    tensors = original(trained.state_dict(), config.num_layers, config.num_single_layers)
+    assert len(tensors) < len(trained.state_dict())
+    save_file(tensors, tmp_path / "original.safetensors")
+    assert np.array_equal(drawn(load(mine(tmp_path, "./original.safetensors"), DeviceOptions())), expected)
+
+
+@pytest.mark.parametrize("tensors", [{"a.lora_A.weight": torch.zeros(2, 2)}, {}])
+def test_a_single_file_of_something_else_is_one_sentence(tmp_path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    save_file(tensors, tmp_path / "other.safetensors")
+    with pytest.raises(WorkerFault, match=r"The weights of mine cannot be loaded from .*other\.safetensors"):
+        load(mine(tmp_path, "./other.safetensors"), DeviceOptions())
