@@ -1,9 +1,9 @@
 """Remixing, as FLUX.1 Redux: a picture is told to the transformer in tokens of its own, beside those of the prompt.
 
-The transformer stays as it is. It heeds its prompt by CLIP's summary above all, and here that is of an empty prompt; so
-the tokens are not T5's for what is seen, which would be ignored, but whatever makes the transformer draw what they
-were made from. FluxPriorReduxPipeline puts them behind 512 tokens of the prompt. Nearly all of these are padding
-and alike: one of them stands for all, and counts as often.
+The transformer stays as it is. It heeds its prompt by CLIP's summary above all, and here that is zeros, as the worker
+and FluxPriorReduxPipeline with `pooled_prompt_embeds_scale` 0 have it; so the tokens are not T5's for what is seen,
+which would be ignored, but whatever makes the transformer draw what they were made from. The pipeline puts them behind
+512 tokens of the prompt. Nearly all of these are padding and alike: one of them stands for all, and counts as often.
 """
 
 import math
@@ -81,7 +81,7 @@ def processor() -> Any:
 
 
 def shortened(silence: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    """The empty prompt as its first token, which ends it, and one of the padding."""
+    """The empty prompt as its first token, which ends it, and one of the padding; and zeros for its summary."""
     words, summary = silence
     return words[:, [0, words.shape[1] // 2]], torch.zeros_like(summary)
 

@@ -80,4 +80,4 @@ def test_other_proportions_are_edited(kontext: Any) -> None:
 
 def test_a_remix_keeps_more_of_its_picture_than_chance(tiny: Any, prior: Any) -> None:
     found = score_remixes.remixes(tiny, prior, 16, num_inference_steps=STEPS)
-    assert found["kept"]["background"] - found["chance"]["background"] >= 0.4
+    assert found["kept"]["background"] - found["chance"]["background"] >= 0.6

@@ -163,20 +163,25 @@ def test_a_change_draws_what_diffusers_draws(kontext: Pipeline) -> None:
     assert np.array_equal(found, np.asarray(expected.images[0]))
 
 
-@torch.no_grad()
-def test_a_remix_draws_what_diffusers_draws(redux: Pipeline) -> None:
-    found = drawn(redux, prompt="", likeness=scene())
+@pytest.mark.parametrize("prompt", ["", PROMPT])
+def test_a_remix_draws_what_diffusers_draws(redux: Pipeline, prompt: str) -> None:
+    found = drawn(redux, prompt=prompt, likeness=scene())
     pipe = base_pipe(diffusers.FluxPipeline)
+    names = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
+    encoders = {name: getattr(pipe, name) for name in names}
     source = model("flux-redux-dev").weights.source
-    prior = diffusers.FluxPriorReduxPipeline.from_pretrained(source, torch_dtype=torch.float32)
-    words, pooled, _ = pipe.encode_prompt("", "", max_sequence_length=64)
-    likeness = prior.image_embedder(prior.encode_image(scene(), "cpu", 1)).image_embeds
-    arguments = {"prompt_embeds": torch.cat([words, likeness], dim=1), "pooled_prompt_embeds": pooled}
+    prior = diffusers.FluxPriorReduxPipeline.from_pretrained(source, torch_dtype=torch.float32, **encoders)
+    told = prior(scene(), prompt=prompt, pooled_prompt_embeds_scale=float(bool(prompt)))
     generator = torch.Generator().manual_seed(7)
-    expected = pipe(guidance_scale=3.5, generator=generator, **arguments, **TOGETHER).images[0]
+    sides = {"width": SIDE, "height": SIDE, "num_inference_steps": 4}
+    expected = pipe(guidance_scale=3.5, generator=generator, **told, **sides).images[0]
     assert np.array_equal(found, np.asarray(expected))
-    assert np.array_equal(drawn(redux, prompt="", likeness=scene(), redux_strength=1.0), found)
-    assert not np.array_equal(drawn(redux, prompt="", likeness=scene(), redux_strength=0.2), found)
+
+
+def test_a_remix_heeds_its_picture_as_much_as_it_is_told(redux: Pipeline) -> None:
+    full, little = (drawn(redux, prompt="", likeness=scene(), redux_strength=strength) for strength in (1.0, 0.2))
+    assert np.array_equal(drawn(redux, prompt="", likeness=scene()), full)
+    assert not np.array_equal(little, full)
 
 
 def test_what_lies_over_a_base_shares_the_rest_of_it(kontext: Pipeline, redux: Pipeline, text: Pipeline) -> None:

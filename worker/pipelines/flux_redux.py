@@ -1,5 +1,10 @@
-"""FLUX.1 from the likeness of a picture, which stands beside the words as words would."""
+"""FLUX.1 from the likeness of a picture, which stands beside the words as words would.
 
+Without a prompt CLIP's summary of it counts nothing, as in FluxPriorReduxPipeline with `pooled_prompt_embeds_scale` 0:
+a summary of no words is one all the same, and small weights would heed that more than the picture.
+"""
+
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -46,6 +51,13 @@ class Likeness:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    likeness: torch.Tensor
+    alone: bool
+    """Whether there is no prompt beside it."""
+
+
 class Remix:
     def __init__(self, loaded: Loaded, likeness: Likeness) -> None:
         self.pipe = loaded.pipe
@@ -54,12 +66,16 @@ class Remix:
     def example(self, picture: Image) -> Arguments:
         return {"likeness": picture}
 
-    def given(self, order: RenderOrder) -> torch.Tensor:
-        return self._likeness.words(order.likeness) * order.redux_strength
+    def given(self, order: RenderOrder) -> Told:
+        return Told(self._likeness.words(order.likeness) * order.redux_strength, alone=not order.prompt.strip())
 
     def latents(self, given: Any, arguments: Arguments) -> torch.Tensor:
-        words = torch.cat([arguments["prompt_embeds"], given.to(arguments["prompt_embeds"])], dim=1)
-        drawn: torch.Tensor = self.pipe(**{**arguments, "prompt_embeds": words}).images
+        words, summary = arguments["prompt_embeds"], arguments["pooled_prompt_embeds"]
+        told = {
+            "prompt_embeds": torch.cat([words, given.likeness.to(words)], dim=1),
+            "pooled_prompt_embeds": torch.zeros_like(summary) if given.alone else summary,
+        }
+        drawn: torch.Tensor = self.pipe(**{**arguments, **told}).images
         return drawn
 
 
