@@ -1,7 +1,10 @@
 """Every kind of pipeline over small weights: what it draws is what diffusers draws, and it means what it says."""
 
 import dataclasses
+import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -11,10 +14,12 @@ import torch
 from PIL import Image, ImageDraw
 
 from fluxfarm.catalog import Model, load_catalog, stand_ins
+from fluxfarm.errors import WorkerFault
 from fluxfarm.kinds import Control
 from fluxfarm.settings import Settings
 from fluxfarm.status import Stage
-from worker.pipelines import DeviceOptions, Pipeline, Pixels, RenderOrder, load
+from tests.loras import lora
+from worker.pipelines import DeviceOptions, Lora, Pipeline, Pixels, RenderOrder, load
 from worker.pipelines.edges import edges
 
 SIDE = 64
@@ -187,3 +192,48 @@ def test_a_remix_heeds_its_picture_as_much_as_it_is_told(redux: Pipeline) -> Non
 def test_what_lies_over_a_base_shares_the_rest_of_it(kontext: Pipeline, redux: Pipeline, text: Pipeline) -> None:
     assert redux._pipe is text._pipe  # type: ignore[attr-defined]
     assert kontext._pipe.transformer is not text._pipe.transformer  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "said"),
+    [
+        ("image_encoder", {"num_hidden_layers": 9}, "image_encoder lacks"),
+        ("image_embedder", {"redux_dim": 99}, "cannot be loaded"),
+    ],
+)
+def test_a_remixer_that_is_not_whole_is_refused(tmp_path: Path, part: str, changes: dict[str, int], said: str) -> None:
+    shutil.copytree(model("flux-redux-dev").weights.source, tmp_path / "redux")
+    config = tmp_path / "redux" / part / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **changes}))
+    catalogue = tmp_path / "catalog.toml"
+    catalogue.write_text(
+        '[weights.broken]\nlocation = "./redux"\nbase = "flux-tiny"\nlicence = "apache-2.0"\nnative_side = 64\n'
+    )
+    chosen = Settings(catalog=catalogue, models=("flux-redux-dev",), weights=(("flux-redux-dev", "broken"),))
+    with pytest.raises(WorkerFault, match=said):
+        load(load_catalog(chosen).model("flux-redux-dev"), DeviceOptions())
+
+
+@pytest.mark.parametrize("mask", [None, half_mask()], ids=["all of it", "a part"])
+def test_a_negative_prompt_counts_with_a_picture_too(text: Pipeline, mask: Image.Image | None) -> None:
+    away = {"negative_prompt": "a green square", "true_cfg_scale": 3.0}
+    found = drawn(text, image=scene(), mask=mask, prompt_strength=0.9, **away)
+    pictures = {"image": scene(), "strength": 0.9, "guidance_scale": 3.5, **away}
+    if mask is None:
+        expected = plain(diffusers.FluxImg2ImgPipeline, "flux-dev", **pictures)
+        assert np.array_equal(found, expected)
+    else:
+        expected = plain(diffusers.FluxInpaintPipeline, "flux-dev", mask_image=mask, **pictures)
+        assert np.array_equal(found[:, SIDE // 2 :], expected[:, SIDE // 2 :])
+    assert not np.array_equal(found, drawn(text, image=scene(), mask=mask, prompt_strength=0.9))
+
+
+@pytest.mark.parametrize("slug", ["flux-canny-dev", "flux-fill-dev", "flux-kontext-dev"])
+def test_every_kind_wears_its_own_loras_and_takes_them_off(slug: str) -> None:
+    pipeline, given = load(model(slug), DeviceOptions()), {"flux-canny-dev": {"control": scene()}}
+    changes = given.get(slug, {"image": scene()}) | ({"mask": half_mask()} if slug == "flux-fill-dev" else {})
+    content = lora(Path(model(slug).weights.source) / "transformer")
+    before = drawn(pipeline, **changes)
+    worn = drawn(pipeline, **changes, loras=(Lora(content, 1.0, "0" * 64),))
+    assert not np.array_equal(worn, before)
+    assert np.array_equal(drawn(pipeline, **changes), before)

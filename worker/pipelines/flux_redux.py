@@ -17,7 +17,7 @@ from fluxfarm.errors import WorkerFault
 from worker.pipelines import DeviceOptions, RenderOrder
 from worker.pipelines.drawing import Arguments, Drawing
 from worker.pipelines.faults import LOADING_ERRORS, first_line
-from worker.pipelines.flux_weights import Loaded, hub_arguments, load_base, only_where
+from worker.pipelines.flux_weights import Loaded, hub_arguments, load_base, only_where, whole_encoder
 
 
 def load(model: Model, options: DeviceOptions) -> Drawing:
@@ -34,14 +34,14 @@ class Likeness:
             self._processor = AutoImageProcessor.from_pretrained(
                 location, subfolder="feature_extractor", backend="pil", **only_where(arguments)
             )
-            encoder = SiglipVisionModel.from_pretrained(location, subfolder="image_encoder", **arguments)
+            encoder = whole_encoder(SiglipVisionModel, location, "image_encoder", arguments)
             embedder = ReduxImageEncoder.from_pretrained(
                 location, subfolder="image_embedder", torch_dtype=loaded.dtype, **_without_dtype(arguments)
             )
+            self._encoder, self._embedder = encoder.eval().to(loaded.device), embedder.eval().to(loaded.device)
         except LOADING_ERRORS as error:
             message = f"The weights of {model.slug} cannot be loaded from {location}: {first_line(error)}"
             raise WorkerFault(message) from error
-        self._encoder, self._embedder = encoder.eval().to(loaded.device), embedder.eval().to(loaded.device)
 
     def words(self, picture: Any) -> torch.Tensor:
         """1 x tokens x width of the words' embeddings."""

@@ -128,8 +128,8 @@ def _read(weights: Weights, dtype: torch.dtype, transformer: dict[str, Any]) -> 
         raise OSError(f"no directory {location}")
     arguments = hub_arguments(weights, dtype)
     encoders = {
-        "text_encoder": _text_encoder(CLIPTextModel, location, "text_encoder", arguments),
-        "text_encoder_2": _text_encoder(T5EncoderModel, location, "text_encoder_2", arguments),
+        "text_encoder": whole_encoder(CLIPTextModel, location, "text_encoder", arguments),
+        "text_encoder_2": whole_encoder(T5EncoderModel, location, "text_encoder_2", arguments),
     }
     pipe = FluxPipeline.from_pretrained(location, **encoders, **transformer, **arguments)
     _refuse_gaps(pipe)
@@ -137,8 +137,8 @@ def _read(weights: Weights, dtype: torch.dtype, transformer: dict[str, Any]) -> 
     return pipe
 
 
-def _text_encoder(kind: Any, location: str, folder: str, arguments: dict[str, Any]) -> Any:
-    """Loaded here, since transformers fills what a file lacks with random numbers and the pipeline would not tell."""
+def whole_encoder(kind: Any, location: str, folder: str, arguments: dict[str, Any]) -> Any:
+    """Of transformers, which fills what a file lacks with random numbers; raises `ValueError` where it would."""
     encoder, report = kind.from_pretrained(location, subfolder=folder, output_loading_info=True, **arguments)
     if report["missing_keys"]:
         raise ValueError(f"{folder} lacks {min(report['missing_keys'])}")
