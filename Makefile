@@ -73,7 +73,7 @@ audit: $(VENV)/dev
 lock: $(VENV)/dev ## pin every dependency with its hashes anew, within constraints.txt
 	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install -q -c constraints.txt pip-tools
 	$(LOCK) --extra worker --extra local -o requirements/run.txt pyproject.toml
-	$(LOCK) --extra worker --extra local --extra dev -o requirements/dev.txt pyproject.toml
+	$(LOCK) --extra worker --extra quantised --extra local --extra dev -o requirements/dev.txt pyproject.toml
 
 docs: $(VENV)/up ## write docs/settings.md and docs/models anew from the settings and the catalogue
 	$(BIN)/fluxfarm settings --markdown > docs/settings.md

@@ -11,6 +11,8 @@ GROUP: Final = "group"
 SEQUENTIAL: Final = "sequential"
 OFFLOADS: Final = ("none", "model", GROUP, SEQUENTIAL)
 """From the fastest on."""
+QUANTISED_WITHOUT: Final[Mapping[str, tuple[str, ...]]] = {"fp8": (SEQUENTIAL,), "nf4": (GROUP, SEQUENTIAL)}
+"""How weights in fewer bits cannot come and go."""
 GIB: Final = 2**30
 BYTES: Final = 2
 """Of a parameter, in bfloat16."""
@@ -33,9 +35,10 @@ def device_gib(card: Card) -> Mapping[str, float]:
     }
 
 
-def remedy(offload: str, vae_tiling: str) -> str:
+def remedy(offload: str, quantise: str, vae_tiling: str) -> str:
     """The next smaller plan, for whoever ran out of memory with this one."""
-    smaller = OFFLOADS[OFFLOADS.index(offload) + 1 :]
+    cannot = QUANTISED_WITHOUT.get(quantise, ())
+    smaller = [each for each in OFFLOADS[OFFLOADS.index(offload) + 1 :] if each not in cannot]
     if smaller:
         return f"FLUXFARM_OFFLOAD={smaller[0]} needs less."
     return "FLUXFARM_VAE_TILING=on needs less." if vae_tiling != "on" else "Only smaller pictures need less."
@@ -43,6 +46,11 @@ def remedy(offload: str, vae_tiling: str) -> str:
 
 def require(settings: Settings) -> None:
     """Raises `SettingsError` where what saves memory does not go together."""
+    if settings.offload in QUANTISED_WITHOUT.get(settings.quantise, ()):
+        raise SettingsError(
+            f"FLUXFARM_QUANTISE={settings.quantise} does not go with FLUXFARM_OFFLOAD={settings.offload}; use "
+            "FLUXFARM_OFFLOAD=model or none with it"
+        )
     if settings.compile and settings.offload in (GROUP, SEQUENTIAL):
         raise SettingsError(
             f"FLUXFARM_COMPILE does not go with FLUXFARM_OFFLOAD={settings.offload}, whose layers come and go; use "

@@ -159,6 +159,12 @@ class Settings:
         "group: one block and the next, sequential: one layer; each needs less memory and more time",
         default="none",
     )
+    quantise: str = setting(
+        one_of("none", "fp8", "nf4"),
+        "number format in which the largest weights lie in memory; less is half or a quarter of it, and changes "
+        "pictures; needs the extra `quantised`",
+        default="none",
+    )
     text_encoders: str = setting(
         one_of("device", "cpu"),
         "where prompts are encoded; on the CPU they take none of the device's memory, and seconds each",

@@ -112,7 +112,7 @@ def test_a_large_picture_leaves_no_tiles_to_the_next(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_who_runs_out_of_memory_hears_of_the_next_smaller_plan(offload: str, word: str, said: str) -> None:
-    assert said in remedy(offload, word)
+    assert said in remedy(offload, "none", word)
 
 
 def test_a_render_that_runs_out_of_memory_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ Nothing here imports torch, so that the rest of the worker starts fast and is te
 """
 
 import importlib
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -31,6 +32,7 @@ class DeviceOptions:
     dtype: str = "auto"
     offload: str = "none"
     compile: bool = False
+    quantise: str = "none"
     text_encoders: str = "device"
     vae_tiling: str = "auto"
 
@@ -176,9 +178,11 @@ def load_safety_checkers(locations: Sequence[str], *, labels: tuple[str, ...], t
 
 
 def _import(name: str) -> Any:
-    # Both say on import which of their parts are missing, and quote prompts when they cut them.
+    # They say on import which of their parts are missing, and the first two quote prompts when they cut them.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
+    for library in ("bitsandbytes", "torchao"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -24,6 +24,7 @@ from worker.pipelines.flux_loras import worn
 from worker.pipelines.flux_steps import Steps
 from worker.pipelines.flux_weights import Loaded
 from worker.pipelines.projection import Projection, fitted, levels
+from worker.pipelines.quantising import told
 from worker.pipelines.tiling import set_tiles, tile_side
 
 PATCH = 2
@@ -65,13 +66,14 @@ class Drawing:
         self.made_with = {
             "scheduler": type(kind.pipe.scheduler).__name__,
             "dtype": str(loaded.dtype).removeprefix("torch."),
+            "quantised": told(options.quantise),
             "text_encoders": options.text_encoders,
             "vae_tiling": options.vae_tiling,
         }
         self._kind = kind
         self._loaded = loaded
         self._device = device
-        self._faults = partial(device_faults, remedy(options.offload, options.vae_tiling))
+        self._faults = partial(device_faults, remedy(options.offload, options.quantise, options.vae_tiling))
         self._pipe = kind.pipe
         self._sequence_length = model.max_sequence_length
         self._native_side = model.weights.native_side

@@ -66,6 +66,8 @@ def _add(pipe: Any, name: str, lora: Lora) -> None:
     with warnings.catch_warnings():
         # That there are several is meant.
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+        # It could not be merged into weights of fewer bits, and never is.
+        warnings.filterwarnings("ignore", message="TorchaoLoraLinear was instantiated without")
         pipe.load_lora_into_transformer(
             tensors, network_alphas=alphas, transformer=pipe.transformer, adapter_name=name, _pipeline=pipe
         )

@@ -17,6 +17,7 @@ from fluxfarm.memory_plans import remedy
 from worker.pipelines import DeviceOptions
 from worker.pipelines.faults import LOADING_ERRORS, device_faults, first_line
 from worker.pipelines.placing import place
+from worker.pipelines.quantising import quantise
 
 FILE = ".safetensors"
 """A transformer alone, as Black Forest Labs hands it out beside the parts for diffusers."""
@@ -91,7 +92,9 @@ def _loaded(weights: Weights, options: DeviceOptions) -> Loaded:
     transformer = _own_transformer(weights, dtype) if weights.base else {}
     pipe = _read(weights.base or weights, dtype, transformer)
     words = _words_apart(pipe) if options.text_encoders == "cpu" else pipe
-    with device_faults(remedy(options.offload, options.vae_tiling)):
+    with device_faults(remedy(options.offload, options.quantise, options.vae_tiling)):
+        if options.quantise != "none":
+            quantise(pipe, options.quantise, device)
         place(pipe, device, options)
     return Loaded(pipe, words, device, dtype, options)
 
