@@ -325,7 +325,12 @@ def _elsewhere(own: Weights, location: str, known: Mapping[str, Weights]) -> Wei
     What the catalogue knows to lie there keeps its licence, whatever name it is served under.
     """
     base = own.base or own if location.endswith(".safetensors") else own.base
-    licence = next((each.licence for each in known.values() if each.location == location), own.licence)
+    licence = next((each.licence for each in known.values() if _lies_at(each, location)), own.licence)
     return dataclasses.replace(
         own, name=location, location=location, licence=licence, revision="main", beside=Path(), base=base
     )
+
+
+def _lies_at(weights: Weights, location: str) -> bool:
+    """Whether that is where they lie, or where the hub's own directory keeps them."""
+    return location == weights.location or f"models--{weights.location.replace('/', '--')}" in Path(location).parts

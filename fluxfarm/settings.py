@@ -213,8 +213,9 @@ class Settings:
     )
     safety_checker: tuple[str, ...] | None = setting(
         names_or_none,
-        "directories or hub ids of checkers, comma separated: transformers image classifiers, or diffusers' "
-        "StableDiffusionSafetyChecker; none: pictures are marked unchecked; unset: the weights' own, if they have one",
+        "directories or hub ids (ID@REVISION) of checkers, comma separated: transformers image classifiers, or "
+        "diffusers' StableDiffusionSafetyChecker; none: pictures are marked unchecked; unset: the weights' own, if "
+        "they have one",
         default=None,
     )
     blocked_prompts: Path | None = setting(

@@ -1,7 +1,10 @@
 """The safety checker over a tiny classifier in the form in which real ones come."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -122,6 +125,26 @@ def test_a_checker_is_called_by_its_place_and_its_weights(classifier: Path, tmp_
     torch.nn.init.constant_(model.classifier.bias, 0)
     model.save_pretrained(copy)
     assert load(str(copy)).name != there
+
+
+def test_one_of_the_hub_is_called_by_its_commit_and_may_be_pinned(classifier: Path, tmp_path: Path) -> None:
+    kept = tmp_path / "hub/models--own--checker"
+    (kept / "refs").mkdir(parents=True)
+    for name, commit in (("v2", "a" * 40), ("main", "b" * 40)):
+        shutil.copytree(classifier, kept / "snapshots" / commit)
+        (kept / "refs" / name).write_text(commit)
+    program = """
+from fluxfarm.errors import WorkerFault
+from worker.pipelines import load_safety_checkers
+for said in ("own/checker@v2", "own/checker", "own/checker@v3"):
+    try:
+        print(load_safety_checkers([said], labels=("nsfw",), threshold=0.85)[0].name)
+    except WorkerFault as error:
+        print("cannot be loaded" in str(error))
+"""
+    told = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    ran = subprocess.run([sys.executable, "-c", program], env=told, capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == [f"own/checker@{'a' * 12}", f"own/checker@{'b' * 12}", "True"], ran.stdout
 
 
 @pytest.mark.parametrize(

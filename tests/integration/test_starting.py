@@ -81,8 +81,11 @@ def test_the_licence_is_known_however_it_is_written(tmp_path: Path, licence: str
         require(found, settings)
 
 
-def test_a_licence_is_not_left_behind_under_another_name() -> None:
-    dev = {**SCHNELL, "weights": (("flux-schnell", "black-forest-labs/FLUX.1-dev"),), "safety_checker": CHECKER}
+@pytest.mark.parametrize("there", [
+    "black-forest-labs/FLUX.1-dev", "/cache/hub/models--black-forest-labs--FLUX.1-dev/snapshots/0ef5fff"
+])  # fmt: skip
+def test_a_licence_is_not_left_behind_under_another_name(there: str) -> None:
+    dev = {**SCHNELL, "weights": (("flux-schnell", there),), "safety_checker": CHECKER}
     assert model(**dev)[0].safety is Policy.ENFORCED
     with pytest.raises(SettingsError, match="FLUXFARM_BFL_LICENSE"):
         require(*model(**dev))

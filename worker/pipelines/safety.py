@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassi
 
 from fluxfarm.errors import WorkerFault
 from worker.pipelines import Checker, Pixels, Verdict, safety_concepts
-from worker.pipelines.checker_files import named, refuse_gaps
+from worker.pipelines.checker_files import named, refuse_gaps, whence
 from worker.pipelines.faults import LOADING_ERRORS, checker_faults, first_line
 
 transformers.utils.logging.disable_progress_bar()
@@ -33,18 +33,23 @@ def load(locations: Sequence[str], *, labels: tuple[str, ...], threshold: float)
     return loaded
 
 
-def _load(location: str, labels: set[str], threshold: float) -> Checker:
+def _load(said: str, labels: set[str], threshold: float) -> Checker:
+    location, revision = whence(said)
     try:
-        if safety_concepts.ARCHITECTURE in (AutoConfig.from_pretrained(location).architectures or ()):
-            return safety_concepts.load(location)
-        processor = AutoImageProcessor.from_pretrained(location, backend="pil")
+        if safety_concepts.ARCHITECTURE in (_architectures(location, revision)):
+            return safety_concepts.load(location, revision)
+        processor = AutoImageProcessor.from_pretrained(location, revision=revision, backend="pil")
         model, report = AutoModelForImageClassification.from_pretrained(
-            location, use_safetensors=True, output_loading_info=True
+            location, revision=revision, use_safetensors=True, output_loading_info=True
         )
         refuse_gaps(report)
     except LOADING_ERRORS as error:
-        raise WorkerFault(f"The safety checker cannot be loaded from {location}: {first_line(error)}") from error
-    return Classifier(model.eval(), processor, named(location, model.config), labels, threshold)
+        raise WorkerFault(f"The safety checker cannot be loaded from {said}: {first_line(error)}") from error
+    return Classifier(model.eval(), processor, named(location, revision), labels, threshold)
+
+
+def _architectures(location: str, revision: str) -> Sequence[str]:
+    return AutoConfig.from_pretrained(location, revision=revision).architectures or ()
 
 
 def _refuse_unknown(labels: set[str], classifiers: Sequence["Classifier"]) -> None:

@@ -21,13 +21,13 @@ _DIGITS: Final = 3
 """What is above a threshold by less than a thousandth is not: as diffusers rounds."""
 
 
-def load(location: str) -> "ConceptChecker":
-    processor = CLIPImageProcessorPil.from_pretrained(location)
+def load(location: str, revision: str) -> "ConceptChecker":
+    processor = CLIPImageProcessorPil.from_pretrained(location, revision=revision)
     model, report = StableDiffusionSafetyChecker.from_pretrained(
-        location, use_safetensors=True, output_loading_info=True
+        location, revision=revision, use_safetensors=True, output_loading_info=True
     )
     refuse_gaps(report)
-    return ConceptChecker(model.eval(), processor, named(location, model.config))
+    return ConceptChecker(model.eval(), processor, named(location, revision))
 
 
 class ConceptChecker:
