@@ -54,7 +54,9 @@ def asked(caller: Caller, prediction: uuid.UUID, said: Mapping[str, Any]) -> dic
     if said.get("model") not in (None, view.model):
         kept = _chosen(view.model, kept)
     pictures = {name: _picture(view, name) for name in view.plan.picture_keys if name not in instead}
-    whole = {**kept, "seed": view.plan.seeds[0], **pictures, **_loras(view), **instead}
+    asked_for = {**kept, "seed": view.plan.seeds[0], **pictures, **_loras(view), **instead}
+    # One that another model does not have can only be left out.
+    whole = {name: value for name, value in asked_for.items() if value is not None}
     priority = {"priority": said["priority"]} if "priority" in said else {}
     return {"model": said.get("model") or view.model, "input": whole, **priority}
 

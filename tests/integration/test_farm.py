@@ -212,6 +212,10 @@ def test_a_lora_changes_the_picture_exactly_and_leaves_nothing_behind(farm: Farm
     assert bits[0] != bits[1]
     assert again["made_with"]["loras"] == [hashlib.sha256(lora(TINY)).hexdigest()]
     assert after["made_with"]["loras"] == []
+    url, key = f"{farm.url}/v1/prediction/{worn['id']}/again", {"X-API-Key": farm.api_key}
+    remix = {"redux_image": "https://example.com/a.png", "loras": None}
+    answer = requests.post(url, headers=key, json={"model": "flux-redux-dev", "input": remix}, timeout=10)
+    assert answer.status_code == 200, answer.text
     style.write_bytes(lora(TINY, seed=1))
     changed = farm.run("predict", "--again", worn["id"])
     assert (changed.returncode, "loras[0]: its file has not the sha256" in changed.stderr) == (1, True), changed.stderr
