@@ -74,6 +74,16 @@ class Authenticator:
         self.require(caller, scope)
         return caller
 
+    def still_holds(self, request: Request, *, scope: str) -> bool:
+        """Whether the key of a call that goes on, looked at again, may still do that: a stream may last for days."""
+        try:
+            self.caller(request, scope=scope)
+        except Unavailable:
+            return True
+        except (Unauthenticated, Forbidden, RateLimited):
+            return False
+        return True
+
     def require(self, caller: Caller, scope: str) -> None:
         """Raises `Forbidden` if the key lacks the scope."""
         if scope not in caller.scopes:

@@ -21,7 +21,7 @@ from api.services import services
 from api.sse import Cursor, Event
 from api.waiting import Waiter
 from fluxfarm import lookup
-from fluxfarm.errors import Forbidden, NotFound, RateLimited, Unauthenticated, Unavailable
+from fluxfarm.errors import NotFound, Unavailable
 from fluxfarm.keys import Caller
 from fluxfarm.lookup import PredictionView
 from fluxfarm.moves import Word
@@ -68,18 +68,7 @@ class _Reader:
     render: Render = told
 
     def may_go_on(self) -> bool:
-        return self.render is not told or _key_holds()
-
-
-def _key_holds() -> bool:
-    """Whether the key of this request, looked at again, may still read: a stream may last for days."""
-    try:
-        services().authenticator.caller(request, scope="read")
-    except Unavailable:
-        return True
-    except (Unauthenticated, Forbidden, RateLimited):
-        return False
-    return True
+        return self.render is not told or services().authenticator.still_holds(request, scope="read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +156,7 @@ def _follow_key(caller: Caller, last: str | None) -> Iterator[str]:
     with waiting.held(caller.key_id, waiter) as held:
         yield sse.retry(held=held)
         due = time.monotonic() + sse.HEARTBEAT_SECONDS
-        while not waiter.ending and _key_holds():
+        while not waiter.ending and services().authenticator.still_holds(request, scope="read"):
             pause = sse.HEARTBEAT_SECONDS
             try:
                 rows = time.monotonic() >= due

@@ -85,7 +85,7 @@ def _follow(caller: Caller, endings: Mapping[str, Endings]) -> Iterator[str]:
     with services().waiting.held(caller.key_id, waiter) as held:
         yield sse.retry(held=held)
         due = time.monotonic() + sse.HEARTBEAT_SECONDS
-        while held and not waiter.ending:
+        while held and not waiter.ending and services().authenticator.still_holds(request, scope="read"):
             pause, rows = sse.HEARTBEAT_SECONDS, time.monotonic() >= due
             try:
                 yield from _told(caller, waiter, [*endings.values()], rows=rows)

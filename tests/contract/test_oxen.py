@@ -2,14 +2,19 @@
 
 import base64
 import io
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from PIL import Image
 
+from fluxfarm import keys
+from fluxfarm.credentials import split
 from fluxfarm.database import Database
-from tests.api import Client
+from fluxfarm.settings import Settings
+from tests.api import Client, serving, until
 from tests.contract.conftest import NewClient
 from tests.contract.followed import Reader
 from tests.contract.played import PlayedWorker, Telling, picture
@@ -131,6 +136,23 @@ def test_events_tell_nothing_of_what_is_cancelled(client: Client, telling: Telli
         generation = enqueue(client, model="unserved")
         telling.succeed(telling.claim(), picture())
         assert reader.next().data["generation_id"] == generation
+
+
+def test_events_end_with_their_key(
+    farm: Settings, logs: Path, new_client: NewClient, telling: Telling, database: Database
+) -> None:
+    leaver, colleague = new_client("studio"), new_client("studio")
+    with (
+        serving(replace(farm, api_workers=1), logs) as api,
+        Client(api.url, leaver.described, leaver.key) as own,
+        Reader(api.url + EVENTS, key=own.key) as reader,
+    ):
+        with database.session_scope() as session:
+            keys.revoke(session, split(str(own.key))[0], by="test")
+        until(lambda: own.get(QUEUE).status_code == 401, lambda: "still valid")
+        enqueue(colleague, model="unserved")
+        telling.succeed(telling.claim(), picture())
+        assert reader.rest() == []
 
 
 def test_several_have_seeds_of_their_own(client: Client) -> None:
