@@ -12,7 +12,7 @@ from fluxfarm.catalog import Model
 from fluxfarm.errors import PredictionFailed
 from fluxfarm.kinds import Kind
 from fluxfarm.plans import Plan
-from fluxfarm.sizes import Size
+from fluxfarm.sizes import Size, matching, render_size
 
 PROPORTIONS = 0.02
 """How far a mask's may be from its picture's, as a share."""
@@ -55,10 +55,14 @@ def source_of(model: Model, plan: Plan, sent: Sent) -> Source | None:
 
 
 def fitted(model: Model, plan: Plan, sent: Sent, source: Source | None, size: Size) -> Fitted:
-    """Cut every picture to `size`."""
+    """Cut every picture to `size`; but for one that is changed, which is seen whole whatever its proportions."""
     if source is None:
         likeness = {"likeness": read("redux_image", sent, pictures.open_picture)} if "redux_image" in sent else {}
         return Fitted(likeness)
+    if model.kind is Kind.KONTEXT:
+        own = drawn(model, matching(Size(*source.picture.size), plan.megapixels))
+        before, crop = pictures.cover_and_crop(source.picture, own.width, own.height)
+        return Fitted({"before": before}, crop)
     picture, crop = pictures.cover_and_crop(source.picture, size.width, size.height)
     if model.kind is Kind.CONTROL:
         return Fitted({"control": picture, "find": model.control if plan.preprocess_image else None}, crop)
@@ -66,6 +70,11 @@ def fitted(model: Model, plan: Plan, sent: Sent, source: Source | None, size: Si
         return Fitted({"image": picture}, crop)
     mask, _ = pictures.cover_and_crop(source.mask, size.width, size.height)
     return Fitted({"image": picture, "mask": mask}, crop)
+
+
+def drawn(model: Model, target: Size) -> Size:
+    """What these weights draw where the file shall have this size."""
+    return render_size(target, model.weights.native_side) if model.weights.stand_in else target
 
 
 def read(name: str, sent: Sent, opened: Any) -> Any:

@@ -18,12 +18,12 @@ from fluxfarm.errors import FluxfarmError, ObjectMissing, PredictionFailed
 from fluxfarm.moderation import Checked
 from fluxfarm.plans import Plan
 from fluxfarm.settings import Settings
-from fluxfarm.sizes import Size, matching, render_size
+from fluxfarm.sizes import Size, matching
 from fluxfarm.status import Stage
 from fluxfarm.storage import ObjectStore
 from worker import outbound, verdicts
 from worker.checking import Checking
-from worker.fitting import Fitted, Sent, Source, fitted, read, source_of
+from worker.fitting import Fitted, Sent, Source, drawn, fitted, read, source_of
 from worker.job import Job, StopReason
 from worker.loras import LoraReader
 from worker.pipelines import Lora, RenderOrder
@@ -114,7 +114,7 @@ class Preparer:
             self._refuse_unsafe(job, name, sent)
         source = source_of(model, plan, sent)
         target = _target(plan, source)
-        found = fitted(model, plan, sent, source, _rendered(model, target))
+        found = fitted(model, plan, sent, source, drawn(model, target))
         job.crop = found.crop
         return self._order(job, target, found, self._worn(job, model))
 
@@ -150,7 +150,7 @@ class Preparer:
 
     def _order(self, job: Job, target: Size, found: Fitted, loras: tuple[Lora, ...] = ()) -> RenderOrder:
         plan = job.claimed.plan
-        small = _rendered(self._models[job.claimed.model], target)
+        small = drawn(self._models[job.claimed.model], target)
         enlarge = self._settings.enlarge_stand_ins
         job.size = (target.width, target.height) if enlarge else (small.width, small.height)
         return RenderOrder(
@@ -175,7 +175,3 @@ def _target(plan: Plan, source: Source | None) -> Size:
         return Size(plan.width, plan.height)
     assert source is not None
     return matching(Size(*source.picture.size), plan.megapixels)
-
-
-def _rendered(model: Model, target: Size) -> Size:
-    return render_size(target, model.weights.native_side) if model.weights.stand_in else target

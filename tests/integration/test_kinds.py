@@ -155,15 +155,17 @@ def base_pipe(kind: Any, **parts: Any) -> Any:
     return pipe
 
 
-def test_a_change_draws_what_diffusers_draws(kontext: Pipeline) -> None:
-    found = drawn(kontext, prompt="make the square red", image=scene(), guidance=2.5)
+@pytest.mark.parametrize(("width", "height"), [(SIDE, SIDE), (80, 48)], ids=["its own", "another"])
+def test_a_change_draws_what_diffusers_draws_at_any_shape(kontext: Pipeline, width: int, height: int) -> None:
+    size = {"width": width, "height": height}
+    found = drawn(kontext, prompt="make the square red", before=scene(), guidance=2.5, **size)
     transformer = diffusers.FluxTransformer2DModel.from_pretrained(
         model("flux-kontext-dev").weights.source, subfolder="transformer"
     )
     pipe = base_pipe(diffusers.FluxKontextPipeline, transformer=transformer)
     expected = pipe(
         prompt="make the square red", image=scene(), guidance_scale=2.5, generator=torch.Generator().manual_seed(7),
-        _auto_resize=False, max_area=SIDE * SIDE, **TOGETHER,
+        _auto_resize=False, max_area=width * height, **{**TOGETHER, **size},
     )  # fmt: skip
     assert np.array_equal(found, np.asarray(expected.images[0]))
 
@@ -230,8 +232,12 @@ def test_a_negative_prompt_counts_with_a_picture_too(text: Pipeline, mask: Image
 
 @pytest.mark.parametrize("slug", ["flux-canny-dev", "flux-fill-dev", "flux-kontext-dev"])
 def test_every_kind_wears_its_own_loras_and_takes_them_off(slug: str) -> None:
-    pipeline, given = load(model(slug), DeviceOptions()), {"flux-canny-dev": {"control": scene()}}
-    changes = given.get(slug, {"image": scene()}) | ({"mask": half_mask()} if slug == "flux-fill-dev" else {})
+    pipeline = load(model(slug), DeviceOptions())
+    changes: dict[str, Any] = {
+        "flux-canny-dev": {"control": scene()},
+        "flux-fill-dev": {"image": scene(), "mask": half_mask()},
+        "flux-kontext-dev": {"before": scene()},
+    }[slug]
     content = lora(Path(model(slug).weights.source) / "transformer")
     before = drawn(pipeline, **changes)
     worn = drawn(pipeline, **changes, loras=(Lora(content, 1.0, "0" * 64),))

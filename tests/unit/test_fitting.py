@@ -55,6 +55,12 @@ def test_a_mask_is_cut_as_its_picture_is() -> None:
     assert found.crop == {"left": 0, "top": 20, "right": 80, "bottom": 60}
 
 
+@pytest.mark.parametrize(("megapixels", "own"), [("1", (1024, 1024)), ("0.25", (512, 512))])
+def test_what_is_changed_is_seen_whole_whatever_shape_is_drawn(megapixels: str, own: tuple[int, int]) -> None:
+    found = fit(MODELS["flux-kontext-dev"], {"image": plain(80, 80)}, megapixels=megapixels)
+    assert (found.pictures["before"].size, found.crop) == (own, None)
+
+
 def test_a_mask_of_another_shape_is_refused() -> None:
     failure = refusal(MODELS["flux-dev"], {"image": plain(80, 40), "mask": plain(80, 80)})
     assert (failure.reason, "80 x 80" in failure.message) == ("mask_mismatch", True)

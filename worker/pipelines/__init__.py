@@ -73,6 +73,8 @@ class RenderOrder:
     """What of `control` to find and follow; None where it shows that already."""
     likeness: Image | None = None
     """Of any size."""
+    before: Image | None = None
+    """To change as the words say; of any size that could be drawn."""
     redux_strength: float = 1.0
     negative_prompt: str | None = None
     true_cfg_scale: float = 1.0

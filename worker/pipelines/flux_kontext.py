@@ -24,11 +24,11 @@ class Change:
         self._change = over(FluxKontextPipeline, self.pipe)
 
     def example(self, picture: Image) -> Arguments:
-        return {"image": picture}
+        return {"before": picture}
 
     def given(self, order: RenderOrder) -> Any:
         # Left to itself it would bring picture and size to one of its own.
-        return {"image": order.image, "_auto_resize": False, "max_area": order.width * order.height}
+        return {"image": order.before, "_auto_resize": False, "max_area": order.width * order.height}
 
     def latents(self, given: Any, arguments: Arguments) -> torch.Tensor:
         drawn: torch.Tensor = self._change(**arguments, **given).images
