@@ -52,7 +52,7 @@ class LoraReader:
 
     def _content(self, offered: Offered, asked: AskedLora, cancelled: Callable[[], bool]) -> bytes:
         content = self._found(offered, asked, cancelled)
-        if asked.sha256 not in (None, _sha256(content)):
+        if not _is(content, asked.sha256):
             raise PredictionFailed(
                 "lora_changed", f"its file has not the sha256 {asked.sha256} that it was asked for by"
             )
@@ -70,13 +70,13 @@ class LoraReader:
         if entry is None:
             raise PredictionFailed("lora_forbidden", "there is no LoRA of that name any more")
         content = self._file(entry.path)
-        if entry.sha256 not in (None, _sha256(content)):
+        if not _is(content, entry.sha256):
             raise PredictionFailed("lora_forbidden", "its file is not the one that the operator meant")
         return content
 
     def _fetched(self, asked: AskedLora, cancelled: Callable[[], bool]) -> bytes:
         kept = self._cache.find(asked.where)
-        if kept is not None and asked.sha256 in (None, _sha256(kept)):
+        if kept is not None and _is(kept, asked.sha256):
             return kept
         content = self._door.fetch(asked.where, cancelled)
         tensor_names(content)
@@ -114,6 +114,11 @@ def tensor_names(content: bytes) -> frozenset[str]:
 
 def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+def _is(content: bytes, sha256: str | None) -> bool:
+    """Whether it is the file that is meant, if one is."""
+    return sha256 is None or _sha256(content) == sha256
 
 
 def _ignored(names: Iterable[str]) -> Iterator[str]:

@@ -107,7 +107,6 @@ class Preparer:
 
     def _with_pictures(self, job: Job) -> RenderOrder:
         plan, model = job.claimed.plan, self._models[job.claimed.model]
-        job.stage(Stage.FETCH)
         sent = {name: self._fetch(job, plan, name) for name in plan.picture_names}
         job.stage(Stage.CHECK)
         for name in sorted(sent.keys() - {"mask"}) if self._checking else ():
@@ -129,6 +128,7 @@ class Preparer:
         return tuple(found)
 
     def _fetch(self, job: Job, plan: Plan, name: str) -> bytes:
+        job.stage(Stage.FETCH)
         if name in plan.picture_keys:
             try:
                 return b"".join(self._store.read(plan.picture_keys[name]))

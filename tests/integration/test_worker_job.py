@@ -103,6 +103,24 @@ def test_a_prepared_job_may_wait_for_the_device(new_job: NewJob, store: LocalSto
     assert job.stuck_seconds == 0
 
 
+def test_each_picture_has_the_time_of_a_fetch(
+    new_job: NewJob, store: LocalStore, flux_dev: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(picture, "PNG")
+    keys = {name: f"tenants/x/files/{name}.png" for name in ("image", "mask")}
+    for key in keys.values():
+        store.put(key, picture.getvalue(), "image/png")
+    job = new_job()
+    job.claimed = dataclasses.replace(job.claimed, plan=dataclasses.replace(PLAN, picture_keys=keys))
+    heard: list[Stage] = []
+    monkeypatch.setattr(Job, "stage", lambda _, stage: heard.append(stage))
+    preparer = Preparer({flux_dev.slug: flux_dev}, store, Settings())
+    preparer.submit(job)
+    wait_until(lambda: preparer.take(0.1))
+    assert heard == [Stage.FETCH, Stage.FETCH, Stage.CHECK]
+
+
 @pytest.mark.parametrize("field", ["image", "mask"])
 def test_what_cannot_be_fetched_is_named_by_its_field(
     new_job: NewJob, store: LocalStore, flux_dev: Model, field: str
