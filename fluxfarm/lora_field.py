@@ -11,6 +11,8 @@ from fluxfarm.picture_field import URL_PATTERN, checked_url
 from fluxfarm.sent import shown
 
 SCALE: Final = Number(-1, 3)
+_SCALED: Final = "How strongly it counts; 1 is as it was trained."
+_PINNED: Final = "Of its file, if it may be no other."
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +31,8 @@ class Loras:
 
     def schema(self) -> dict[str, Any]:
         described: dict[str, Any] = {str(origin): self._described(origin) for origin in self.offered.origins}
-        scale = {**SCALE.schema(), "default": 1.0, "description": "How strongly it counts; 1 is as it was trained."}
-        sha256 = {
-            "type": "string",
-            "pattern": f"^{SHA256.pattern}$",
-            "description": "Of its file, if it may be no other.",
-        }
+        scale = {**SCALE.schema(), "default": 1.0, "description": _SCALED, "examples": [0.8]}
+        sha256 = {"type": "string", "pattern": f"^{SHA256.pattern}$", "description": _PINNED, "examples": ["0" * 64]}
         one: dict[str, Any] = {
             "type": "object",
             "properties": described | {"scale": scale, "sha256": sha256},
@@ -74,7 +72,8 @@ class Loras:
             Origin.FILE: {"maxLength": LONGEST, "pattern": f"^{FILE.pattern}$"},
             Origin.NAME: {"enum": [*self.offered.names]},
         }
-        return {"type": "string", "description": _WHERE[origin], **described[origin]}
+        said = {"description": _WHERE[origin], "examples": [_example(self.offered, origin)]}
+        return {"type": "string", **said, **described[origin]}
 
 
 _WHERE: Final[Mapping[Origin, str]] = {
@@ -82,6 +81,15 @@ _WHERE: Final[Mapping[Origin, str]] = {
     Origin.FILE: "Its file's path in the operator's directory of LoRAs.",
     Origin.NAME: "Its name in the operator's catalogue.",
 }
+
+
+def _example(offered: Offered, origin: Origin) -> str:
+    examples: Mapping[Origin, str] = {
+        Origin.URL: "https://example.com/style.safetensors",
+        Origin.FILE: "style.safetensors",
+        Origin.NAME: next(iter(offered.names), ""),
+    }
+    return examples[origin]
 
 
 def _pinned(sent: Any) -> dict[str, str]:
@@ -96,17 +104,12 @@ def lora_fields(offered: Offered) -> tuple[Field, ...]:
     """The field, where any are offered."""
     if not offered.origins:
         return ()
-    examples: Mapping[Origin, str] = {
-        Origin.URL: "https://example.com/style.safetensors",
-        Origin.FILE: "style.safetensors",
-        Origin.NAME: next(iter(offered.names), ""),
-    }
     origin = offered.origins[0]
     field = Field(
         "loras",
         Loras(offered),
         "LoRAs to draw with, as safetensors files; several count together.",
         default=[],
-        example=[{origin.value: examples[origin], "scale": 0.8}],
+        example=[{origin.value: _example(offered, origin), "scale": 0.8}],
     )
     return (field,)

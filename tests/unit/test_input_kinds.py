@@ -214,6 +214,17 @@ def test_what_is_no_list_of_loras_is_refused_by_both(sent: object) -> None:
     assert not Draft202012Validator(schema(model)).is_valid({"prompt": "x", "loras": sent})
 
 
+def test_what_says_a_lora_is_described_with_examples(tmp_path: Path) -> None:
+    catalog = tmp_path / "catalog.toml"
+    catalog.write_text('[loras.style]\nlocation = "./style.safetensors"\n')
+    model = load_catalog(Settings(models=("flux-dev",), lora_dir=tmp_path, catalog=catalog)).model("flux-dev")
+    one = schema(model)["properties"]["loras"]["items"]["properties"]
+    assert [*one] == ["url", "file", "name", "scale", "sha256"]
+    for described in one.values():
+        assert described["description"].endswith(".")
+        assert Draft202012Validator(described).is_valid(described["examples"][0])
+
+
 def test_a_file_is_named_from_the_operators_directory_down(tmp_path: Path) -> None:
     model = load_catalog(Settings(models=("flux-dev",), lora_dir=tmp_path)).model("flux-dev")
     valid = Draft202012Validator(schema(model))
