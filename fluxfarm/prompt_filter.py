@@ -17,7 +17,7 @@ from fluxfarm.spelling import SPELT, Reading, reading, words
 
 BUILT_IN: Final = Path(__file__).with_name("blocked_prompts.txt")
 
-_RANGE: Final = re.compile(r"([0-9]{1,3})\.\.([0-9]{1,3})")
+_RANGE: Final = re.compile(r"\b([0-9]{1,3})\.\.([0-9]{1,3})\b")
 _NUMBERS: Final = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
     *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),

@@ -108,6 +108,8 @@ def _described(output: StoredOutput) -> Mapping[str, Any]:
         "width": output.width,
         "height": output.height,
         "seed": output.seed,
+        "safety": output.safety,
+        "safety_score": output.safety_score,
     }
 
 

@@ -5,6 +5,7 @@ from typing import Final
 from api.codes import CANCELLATIONS, FAILURES
 from api.openapi.operation import CONCURRENCY, EVENT_STREAM, KEYED, RATE, Answer, Operation
 from api.openapi.values import COUNT, ID, LINK, TEXT, TEXT_OR_NULL, Schema, closed, ref, said
+from fluxfarm.outcomes import Safety
 from fluxfarm.status import Status
 
 UNIX: Final[Schema] = {"type": "integer", "minimum": 0}
@@ -20,8 +21,12 @@ PICTURE: Final = closed(
         "width": COUNT,
         "height": COUNT,
         "seed": COUNT,
+        "safety": said(
+            {"enum": [*Safety]}, "What the safety checkers found; `skipped` by wish, `unchecked` without any."
+        ),
+        "safety_score": said({"type": ["number", "null"]}, "What the checker gave; null if none looked at it."),
     },
-    required=("content_type", "width", "height", "seed"),
+    required=("content_type", "width", "height", "seed", "safety", "safety_score"),
 )
 GENERATION: Final[Schema] = {
     **closed(
