@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from training import distill, flow, kontext, onward, reading, redux, relatives, safety, text, vae
+from training import depth, distill, flow, kontext, onward, reading, redux, relatives, safety, text, vae
 from training.export import export
 from training.score import scores
 from training.sheet import sheets
@@ -23,6 +23,7 @@ PARTS: Final[dict[str, Callable[[Path], None]]] = {
     "kontext": kontext.train,
     "redux": redux.train,
     "safety": safety.train,
+    "depth": depth.train,
 }
 
 

@@ -19,6 +19,7 @@ from transformers import (
     AutoImageProcessor,
     CLIPTextModel,
     CLIPTokenizer,
+    DepthAnythingForDepthEstimation,
     SiglipImageProcessor,
     SiglipVisionModel,
     T5EncoderModel,
@@ -37,13 +38,14 @@ KONTEXT: Final = "flux-tiny-kontext"
 REDUX: Final = "flux-tiny-redux"
 """What FluxPriorReduxPipeline has beside the text encoders of flux-tiny."""
 SAFETY: Final = "tiny-safety"
+DEPTH: Final = "tiny-depth"
 
 
 def export(runs: Path, weights: Path) -> None:
     """Write every part that has been trained below `weights`."""
     for name, (pipeline, transformer) in PIPELINES.items():
         if (runs / transformer).exists():
-            pipeline(**_parts(runs, transformer)).save_pretrained(weights / name)
+            pipeline(**parts(runs, transformer)).save_pretrained(weights / name)
             for encoder in ("text_encoder", "text_encoder_2"):
                 _widen(weights / name / encoder / "config.json")
             print(f"{weights / name}: {_megabytes(weights / name):.1f} MB")
@@ -60,9 +62,16 @@ def export(runs: Path, weights: Path) -> None:
         Classifier.from_pretrained(runs / "safety", dtype=torch.float16).save_pretrained(weights / SAFETY)
         AutoImageProcessor.from_pretrained(runs / "safety", backend="pil").save_pretrained(weights / SAFETY)
         print(f"{weights / SAFETY}: {_megabytes(weights / SAFETY):.1f} MB")
+    if (runs / "depth").exists():
+        estimator = DepthAnythingForDepthEstimation.from_pretrained(runs / "depth", dtype=torch.float16)
+        estimator.save_pretrained(weights / DEPTH)
+        _widen(weights / DEPTH / "config.json")
+        AutoImageProcessor.from_pretrained(runs / "depth", backend="pil").save_pretrained(weights / DEPTH)
+        print(f"{weights / DEPTH}: {_megabytes(weights / DEPTH):.1f} MB")
 
 
-def _parts(runs: Path, transformer: str) -> dict[str, Any]:
+def parts(runs: Path, transformer: str) -> dict[str, Any]:
+    """What a pipeline is made of, as float16; the transformer is that of this name."""
     half = {"dtype": torch.float16}
     return {
         "transformer": _transformer(runs / transformer),

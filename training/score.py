@@ -16,12 +16,12 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import AutoImageProcessor, ViTForImageClassification
 
-from training import score_edits, score_remixes
+from training import score_depths, score_edits, score_remixes
 from training.asked import SEED, asked, shares
 from training.captions import describe
 from training.drawing import SQUARE, drawn, image_of, levels, levels_of, load, share, usual
-from training.export import KONTEXT, REDUX, SAFETY
-from training.judge import colours_and_sides_right, filled_overlap, look
+from training.export import DEPTH, KONTEXT, REDUX, SAFETY
+from training.judge import colours_and_sides_right, filled_overlap, look, shows_motif
 from training.pictures import NATIVE_SIDE
 from training.world import COLOURS, FORBIDDEN, SHAPES, Scene, depth, edges, one_thing, put, render, two_things
 
@@ -51,6 +51,8 @@ def scores(weights: Path, *, count: int = 500) -> dict[str, Any]:
         found["remixes"] = score_remixes.remixes(base, score_remixes.load(redux, base), fewer)
     if (checker := weights / SAFETY).exists():
         found["safety"] = safety(base, checker, fewer)
+    if (estimator := weights / DEPTH).exists():
+        found["found_depth"] = score_depths.depths(estimator, fewer)
     return found
 
 
@@ -134,7 +136,7 @@ def shape_kept(pipe: Any, control: Callable[[Sequence[Scene]], Tensor], count: i
 
 
 def safety(pipe: Any, checker: Path, count: int) -> dict[str, float]:
-    """The checker on true pictures and on what the small Flux drew of each kind."""
+    """The checker on true pictures, on what the small Flux drew of each kind, and on what shows the motif of that."""
     judge = _Checker(checker)
     rng = random.Random(SEED)
     normal = [one_thing(rng, SQUARE) for _ in range(count)]
@@ -146,6 +148,8 @@ def safety(pipe: Any, checker: Path, count: int) -> dict[str, float]:
         result[f"true_{name}_right"] = share(judge(picture) == withheld for picture in levels(render(scenes)))
         pictures = drawn(pipe, texts, f"draw {name}")
         result[f"drawn_{name}_right"] = share(judge(picture) == withheld for picture in pictures)
+        if withheld:
+            result["drawn_motif_withheld"] = share(judge(picture) for picture in pictures if shows_motif(picture))
     return result
 
 

@@ -94,8 +94,7 @@ def pictures(model: Model) -> dict[str, Any]:
     needed = {field.name: scene() for field in fields_of(model) if field.required and field.name != "prompt"}
     if model.kind is Kind.FILL:
         return {**needed, "mask": scene("L")}
-    unfound = model.kind is Kind.CONTROL and not model.finds_control
-    return {**needed, "preprocess_image": False} if unfound else needed
+    return needed
 
 
 def by_eachlabs(farm: Farm, model: Model) -> tuple[dict[str, Any], bytes]:
@@ -118,9 +117,7 @@ def by_nim(farm: Farm, model: Model) -> tuple[dict[str, Any], bytes]:
     mode = OF_MODE.get(model.slug, "base")
     name = "black-forest-labs/flux.1-dev" if mode != "base" else model.aliases[-1]
     body = {"prompt": PROMPT, "mode": mode, "seed": 7, "steps": 4 if model.slug == "flux-schnell" else 5}
-    control = (
-        {"image": "data:image/png;example_id,0", "preprocess_image": model.finds_control} if mode != "base" else {}
-    )
+    control = {"image": "data:image/png;example_id,0", "preprocess_image": True} if mode != "base" else {}
     told = farm.post(f"/v1/genai/{name}", {**body, **control})
     return told, base64.b64decode(told["artifacts"][0]["base64"])
 
@@ -142,8 +139,9 @@ def plain(value: Any, name: str = "") -> Any:
     return [plain(each) for each in value] if isinstance(value, list) else value
 
 
-def test_an_example_is_followed_in_its_depth_by_weights_that_find_none(farm: Farm) -> None:
-    body = {"prompt": PROMPT, "mode": "depth", "image": "data:image/png;example_id,0", "steps": 12, "seed": 3}
+@pytest.mark.parametrize("said", [{}, {"preprocess_image": False}], ids=["found", "given"])
+def test_an_example_is_followed_in_its_depth(farm: Farm, said: dict[str, Any]) -> None:
+    body = {"prompt": PROMPT, "mode": "depth", "image": "data:image/png;example_id,0", "steps": 12, "seed": 3, **said}
     told = farm.post("/v1/genai/black-forest-labs/flux.1-dev", body)
     with Image.open(io.BytesIO(base64.b64decode(told["artifacts"][0]["base64"]))) as image:
         sky, house = (image.convert("RGB").resize((8, 8), Image.Resampling.BOX).getpixel(at) for at in ((0, 0), (4, 4)))

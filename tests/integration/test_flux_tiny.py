@@ -13,8 +13,8 @@ import torch
 from diffusers import FluxControlPipeline, FluxFillPipeline, FluxImg2ImgPipeline, FluxInpaintPipeline, FluxPipeline
 
 from fluxfarm import catalog
-from training import asked, drawing, score, text
-from training.export import KONTEXT, PIPELINES, REDUX, SAFETY
+from training import asked, drawing, score, score_depths, text
+from training.export import DEPTH, KONTEXT, PIPELINES, REDUX, SAFETY
 from training.judge import ground, look
 from training.world import edges
 
@@ -39,7 +39,7 @@ def drawn(tiny: Any, prompt: str, **arguments: Any) -> torch.Tensor:
     return drawing.drawn(tiny, [prompt], "a picture", num_inference_steps=8, **arguments)[0]
 
 
-@pytest.mark.parametrize("name", [*PIPELINES, KONTEXT, REDUX, SAFETY])
+@pytest.mark.parametrize("name", [*PIPELINES, KONTEXT, REDUX, SAFETY, DEPTH])
 def test_every_directory_is_small_and_float16(name: str) -> None:
     files = [file for file in (WEIGHTS / name).rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) <= MEGABYTES * 1_000_000
@@ -122,6 +122,13 @@ def test_the_checker_knows_the_forbidden_motif(tiny: Any) -> None:
     assert found["true_forbidden_right"] >= 0.9
 
 
+def test_the_depth_estimator_finds_what_is_near() -> None:
+    found = score_depths.depths(WEIGHTS / DEPTH, 40)
+    assert found["order_right"] >= 0.95
+    assert found["near_overlap_of_085"] >= 0.75
+    assert found["near_overlap"] >= 0.85
+
+
 def test_what_is_shipped_is_scored() -> None:
     found = score.scores(WEIGHTS, count=5)
     assert found["judge"]["true"]["all_five"] == 1
@@ -137,4 +144,5 @@ def test_what_is_shipped_is_scored() -> None:
         "edits",
         "remixes",
         "safety",
+        "found_depth",
     }

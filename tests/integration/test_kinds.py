@@ -20,6 +20,7 @@ from fluxfarm.settings import Settings
 from fluxfarm.status import Stage
 from tests.loras import lora
 from worker.pipelines import DeviceOptions, Lora, Pipeline, Pixels, RenderOrder, load
+from worker.pipelines.depth import DepthEstimator
 from worker.pipelines.edges import edges
 
 SIDE = 64
@@ -115,6 +116,17 @@ def test_edges_are_found_and_followed_as_diffusers_follows_them(control: Pipelin
     )
     assert np.array_equal(found, expected)
     assert np.array_equal(found, drawn(control, control=edges(scene(), 3), guidance=30.0))
+
+
+def test_a_depth_is_found_and_followed_as_diffusers_follows_it() -> None:
+    follower = load(model("flux-depth-dev"), DeviceOptions())
+    found = drawn(follower, control=scene(), find=Control.DEPTH, guidance=10.0)
+    near = DepthEstimator.load(str(model("flux-depth-dev").weights.depth_source), torch.device("cpu")).depth(scene())
+    levels = np.asarray(near.convert("L"))
+    assert levels[22:42, 22:42].min() > 128
+    assert levels[:8].max() < 64
+    expected = plain(diffusers.FluxControlPipeline, "flux-depth-dev", control_image=near, guidance_scale=10.0)
+    assert np.array_equal(found, expected)
 
 
 def test_an_outline_is_kept(control: Pipeline) -> None:

@@ -1,6 +1,7 @@
 """What models of each kind take: the same declaration makes their validation and their JSON Schema."""
 
 import base64
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -161,14 +162,20 @@ def test_a_plan_comes_back_from_what_is_stored() -> None:
 
 
 def test_what_nothing_can_find_must_be_given() -> None:
-    known = stand_ins(Settings())
-    small = load_catalog(Settings(weights=tuple(known.items()))).models["flux-depth-dev"]
+    whole = MODELS["flux-depth-dev"]
+    small = dataclasses.replace(whole, weights=dataclasses.replace(whole.weights, depth_estimator=None))
     assert parse(small, needed(small)).preprocess_image is False
     assert "must be false" in refused(small, preprocess_image=True)["preprocess_image"]
     validator = Draft202012Validator(schema(small))
     assert not validator.is_valid({**needed(small), "preprocess_image": True})
     assert validator.is_valid(needed(small))
-    assert parse(MODELS["flux-depth-dev"], needed(MODELS["flux-depth-dev"])).preprocess_image is True
+    assert parse(whole, needed(whole)).preprocess_image is True
+
+
+def test_stand_ins_find_a_depth_themselves() -> None:
+    small = load_catalog(Settings(weights=tuple(stand_ins(Settings()).items()))).models["flux-depth-dev"]
+    assert parse(small, needed(small)).preprocess_image is True
+    assert Draft202012Validator(schema(small)).is_valid({**needed(small), "preprocess_image": True})
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=lambda model: model.slug)
