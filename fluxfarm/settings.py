@@ -154,10 +154,11 @@ class Settings:
         default="auto",
     )
     offload: str = setting(
-        one_of("none", "model", "group", "sequential"),
+        one_of("auto", "none", "model", "group", "sequential"),
         "what lies on the device, the rest comes from the host when it is used: none: all, model: one part at a time, "
-        "group: one block and the next, sequential: one layer; each needs less memory and more time",
-        default="none",
+        "group: one block and the next, sequential: one layer; each needs less memory and more time; auto: the first "
+        "of these that fits what is free of the device when the worker starts",
+        default="auto",
     )
     quantise: str = setting(
         one_of("none", "fp8", "nf4"),

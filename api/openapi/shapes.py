@@ -298,7 +298,9 @@ CARD = closed(
         "example": said({"type": "object"}, "An `input` to try."),
         "parts": said({"type": "object"}, "Billions of parameters, by what loads as one."),
         "device_memory_gib": said(
-            {"type": "object"}, "Reckoned for one picture of 1024 x 1024 in bfloat16, by `FLUXFARM_OFFLOAD`."
+            {"type": "object"},
+            "Reckoned for one picture of 1024 x 1024 in bfloat16, by `FLUXFARM_OFFLOAD`; and by `FLUXFARM_QUANTISE`, "
+            "all on the device.",
         ),
     }
 )

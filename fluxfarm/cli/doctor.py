@@ -1,7 +1,7 @@
 """`fluxfarm doctor`: what is missing, and how to mend it."""
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -9,12 +9,13 @@ import click
 from sqlalchemy.orm import Session
 
 from fluxfarm import checkers, lookup, schema, starting
+from fluxfarm.card import Card
 from fluxfarm.catalog import load_catalog
 from fluxfarm.cli.context import farm_settings
 from fluxfarm.database import Database
 from fluxfarm.errors import FluxfarmError
 from fluxfarm.local.devices import memory_gib
-from fluxfarm.memory_plans import device_gib
+from fluxfarm.memory_plans import AUTO, LIBRARIES, device_gib, fitting, needs_gib, offloads, parts_gib
 from fluxfarm.queue import redis_client
 from fluxfarm.ratelimit import RateLimiter
 from fluxfarm.settings import Settings
@@ -45,7 +46,7 @@ def doctor() -> None:
 def examine(settings: Settings) -> Iterator[Finding]:
     yield from _guarded("catalogue", lambda: _catalogue(settings), "correct FLUXFARM_CATALOG or FLUXFARM_WEIGHTS")
     yield from _guarded("licences and checkers", lambda: _startable(settings), "say it by the settings it names")
-    yield _packages()
+    yield _packages(settings)
     yield from _guarded("devices", lambda: _devices(settings), "correct FLUXFARM_CATALOG or FLUXFARM_WEIGHTS")
     yield from _guarded("database", lambda: _database(settings), "start it, or set FLUXFARM_DATABASE_URL")
     yield from _guarded("redis", lambda: _redis(settings), "start it, or set FLUXFARM_REDIS_URL")
@@ -72,11 +73,13 @@ def _startable(settings: Settings) -> list[Finding]:
     return [Finding("licences and checkers", f"checked: {', '.join(checked) or 'none'}")]
 
 
-def _packages() -> Finding:
-    absent = [name for name in ("torch", "diffusers", "transformers") if importlib.util.find_spec(name) is None]
+def _packages(settings: Settings) -> Finding:
+    wanted = ["torch", "diffusers", "transformers", *filter(None, [LIBRARIES.get(settings.quantise)])]
+    absent = [name for name in wanted if importlib.util.find_spec(name) is None]
     if absent:
-        return Finding("worker packages", f"no {', '.join(absent)}", "pip install -c constraints.txt '.[worker]'")
-    return Finding("worker packages", "torch, diffusers and transformers are installed")
+        extras = "worker,quantised" if settings.quantise in LIBRARIES else "worker"
+        return Finding("worker packages", f"no {', '.join(absent)}", f"pip install -c constraints.txt '.[{extras}]'")
+    return Finding("worker packages", f"{', '.join(wanted[:-1])} and {wanted[-1]} are installed")
 
 
 def _devices(settings: Settings) -> list[Finding]:
@@ -88,14 +91,20 @@ def _devices(settings: Settings) -> list[Finding]:
         need = "; real weights need one" if real else ""
         return [Finding("devices", f"no NVIDIA device, renders on the processor{need}")]
     has = max(found)
-    fits = [f"{each.slug}: {_offload(device_gib(each.card), has)}" for each in real if each.card]
-    return [Finding("devices", f"{has:.0f} GiB on the largest of {len(found)}; {', '.join(fits) or 'stand-ins fit'}")]
+    fits = [f"{each.slug}: {_plan(each.card, settings, has)}" for each in real if each.card]
+    return [Finding("devices", f"{has:.0f} GiB on the largest of {len(found)}; {'; '.join(fits) or 'stand-ins fit'}")]
 
 
-def _offload(needs: Mapping[str, float], has: float) -> str:
-    """The first plan, from the fastest on, that fits."""
-    fitting = (f"FLUXFARM_OFFLOAD={plan}" for plan, gib in needs.items() if gib <= has)
-    return next(fitting, "does not fit")
+def _plan(card: Card, settings: Settings, has: float) -> str:
+    """What the settings make of a device with so many GiB, and what else it could hold as a whole."""
+    needs = needs_gib(parts_gib(card, settings.quantise, settings.text_encoders), settings.vae_tiling)
+    wanted = [settings.offload] if settings.offload != AUTO else offloads(settings.quantise, compiled=settings.compile)
+    found = fitting(needs, wanted, has)
+    said = f"FLUXFARM_OFFLOAD={found}, {needs[found]:g} GiB" if found else f"does not fit, {needs[wanted[-1]]:g} GiB"
+    if found == "none" or settings.quantise in LIBRARIES:
+        return said
+    whole = [kind for kind in LIBRARIES if device_gib(card)[kind] <= has]
+    return f"{said}, or all of it on the device with FLUXFARM_QUANTISE={whole[0]}" if whole else said
 
 
 def _database(settings: Settings) -> list[Finding]:

@@ -8,16 +8,18 @@ from typing import Any
 from fluxfarm import inputs
 from fluxfarm.card import Card
 from fluxfarm.catalog import Model, load_catalog
-from fluxfarm.memory_plans import device_gib
+from fluxfarm.memory_plans import FEWER_BYTES, device_gib
 from fluxfarm.settings import Settings
 
 INDEX = "README.md"
 MADE = "Made by `make docs` from the catalogue and its cards; `GET /v1/model?slug=NAME` serves the same."
-OFFLOADS = {
+PLANS = {
     "none": "all on the device",
     "model": "one part at a time on the device",
     "group": "one block at a time on the device, the next on its way",
     "sequential": "one layer at a time on the device; slow",
+    "fp8": "all on the device, the largest weights in 8 bits",
+    "nf4": "all on the device, the largest weights in 4 bits",
 }
 PYTHON = """import os, time
 import requests
@@ -104,9 +106,13 @@ def _list(title: str, lines: Iterable[str]) -> list[str]:
 
 
 def _memory(card: Card) -> list[str]:
-    rows = [(f"`{name}`", f"{gib:g} GiB", OFFLOADS[name]) for name, gib in device_gib(card).items()]
+    rows = [(_setting(name), f"{gib:g} GiB", PLANS[name]) for name, gib in device_gib(card).items()]
     said = "Reckoned, not measured: bfloat16 weights, and what one picture of 1024 x 1024 takes beside them."
-    return ["## Memory of the device", "", said, "", *_table(("`FLUXFARM_OFFLOAD`", "takes", "keeps"), rows), ""]
+    return ["## Memory of the device", "", said, "", *_table(("plan", "takes", "keeps"), rows), ""]
+
+
+def _setting(plan: str) -> str:
+    return f"`FLUXFARM_{'QUANTISE' if plan in FEWER_BYTES else 'OFFLOAD'}={plan}`"
 
 
 def _recommended(card: Card) -> list[str]:

@@ -1,6 +1,7 @@
 """What saves a device's memory draws the same pictures: over small weights, with the CPU in the device's place."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from fluxfarm.settings import Settings
 from tests.integration.test_kinds import drawn, half_mask, model, scene
 from tests.integration.test_loras import TINY, made
 from tests.loras import lora
-from worker.pipelines import DeviceOptions, Pipeline, flux_weights, load, tiling
+from worker.pipelines import DeviceOptions, Pipeline, flux_weights, load, placing, tiling
 from worker.pipelines.tiling import tile_side
 
 KINDS = {
@@ -61,6 +62,39 @@ def blocks_that_move(pipeline: Pipeline) -> bool:
     blocks = [*transformer.transformer_blocks, *transformer.single_transformer_blocks]
     hooks = [HookRegistry.check_if_exists_or_initialize(block).hooks for block in blocks]
     return all("group_offloading" in each for each in hooks)
+
+
+@pytest.mark.parametrize(
+    ("free", "options", "offload"),
+    [
+        (80, {}, "none"),
+        (32, {}, "model"),
+        (8, {}, "group"),
+        (4, {}, "sequential"),
+        (1, {}, "sequential"),
+        (4, {"quantise": "fp8"}, "group"),
+        (4, {"quantise": "nf4"}, "model"),
+        (8, {"compile": True}, "model"),
+        (33, {"vae_tiling": "on"}, "none"),
+    ],
+)
+def test_auto_takes_the_fastest_plan_that_fits(
+    free: float, options: dict[str, Any], offload: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placing, "_parts", lambda _pipe: {"transformer": 22.17, "text_encoders": 9.1, "vae": 0.16})
+    assert placing.fitted(None, DeviceOptions(**options), free).offload == offload
+
+
+def test_auto_goes_by_what_the_weights_really_take() -> None:
+    held = {
+        kind: placing._parts(load(model("flux-dev"), DeviceOptions(quantise=kind))._loaded.pipe)  # type: ignore[attr-defined]
+        for kind in ("none", "fp8", "nf4")
+    }
+    assert held["nf4"]["transformer"] < held["fp8"]["transformer"] < 0.6 * held["none"]["transformer"]
+    assert held["nf4"]["vae"] == held["none"]["vae"]
+    apart = load(model("flux-dev"), DeviceOptions(text_encoders="cpu"))._loaded  # type: ignore[attr-defined]
+    assert placing._parts(apart.pipe)["text_encoders"] == 0
+    assert apart.options.offload == "none"
 
 
 @pytest.mark.parametrize("offload", OFFLOADS[1:])

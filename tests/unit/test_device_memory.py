@@ -1,10 +1,12 @@
 """What doctor says of a device's memory, with a driver's program that we play."""
 
+import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fluxfarm.cli.doctor import _devices
+from fluxfarm.cli.doctor import _devices, _packages
 from fluxfarm.settings import Settings
 
 REAL = Settings(models=("flux-dev",))
@@ -13,21 +15,56 @@ REAL = Settings(models=("flux-dev",))
 @pytest.mark.parametrize(
     ("mebibytes", "said"),
     [
-        (81559, "OFFLOAD=none"),
-        (32607, "OFFLOAD=model"),
-        (8192, "OFFLOAD=group"),
-        (4500, "OFFLOAD=sequential"),
-        (2048, "does not fit"),
+        (81559, "OFFLOAD=none, 33.9 GiB"),
+        (32607, "OFFLOAD=model, 24.7 GiB, or all of it on the device with FLUXFARM_QUANTISE=fp8"),
+        (16376, "OFFLOAD=group, 4.2 GiB, or all of it on the device with FLUXFARM_QUANTISE=nf4"),
+        (8192, "OFFLOAD=group, 4.2 GiB"),
+        (4000, "OFFLOAD=sequential, 2.8 GiB"),
+        (2048, "does not fit, 2.8 GiB"),
     ],
 )
 def test_the_fastest_plan_that_fits_is_named(
     mebibytes: int, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    play(mebibytes, monkeypatch, tmp_path)
+    assert _devices(REAL)[0].found.endswith(f"flux-dev: {prefixed(said)}")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said"),
+    [
+        ({"offload": "none"}, "does not fit, 33.9 GiB, or all of it on the device with FLUXFARM_QUANTISE=fp8"),
+        ({"offload": "none", "text_encoders": "cpu"}, "OFFLOAD=none, 24.8 GiB"),
+        ({"quantise": "fp8"}, "OFFLOAD=none, 19.6 GiB"),
+        ({"quantise": "nf4", "vae_tiling": "on"}, "OFFLOAD=none, 12.2 GiB"),
+    ],
+)
+def test_it_goes_by_the_settings(
+    chosen: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    play(32607, monkeypatch, tmp_path)
+    assert _devices(replace(REAL, **chosen))[0].found.endswith(f"flux-dev: {prefixed(said)}")
+
+
+def prefixed(said: str) -> str:
+    return f"FLUXFARM_{said}" if said.startswith("OFFLOAD") else said
+
+
+def play(mebibytes: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A driver's program that tells of one device with so much memory."""
     program = tmp_path / "nvidia-smi"
     program.write_text(f"#!/bin/sh\necho {mebibytes}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert said in _devices(REAL)[0].found
+
+
+def test_a_library_for_fewer_bits_that_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _packages(Settings()).remedy is None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torchao" else name)
+    assert _packages(Settings()).remedy is None
+    found = _packages(Settings(quantise="fp8"))
+    assert found.found == "no torchao"
+    assert "worker,quantised" in str(found.remedy)
 
 
 def test_no_device_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

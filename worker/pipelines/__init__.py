@@ -30,7 +30,7 @@ class DeviceOptions:
 
     device: str = "auto"
     dtype: str = "auto"
-    offload: str = "none"
+    offload: str = "auto"
     compile: bool = False
     quantise: str = "none"
     text_encoders: str = "device"

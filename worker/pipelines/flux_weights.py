@@ -13,10 +13,10 @@ from transformers import CLIPTextModel, T5EncoderModel
 
 from fluxfarm.catalog import Model, Weights
 from fluxfarm.errors import WorkerFault
-from fluxfarm.memory_plans import remedy
+from fluxfarm.memory_plans import AUTO, remedy
 from worker.pipelines import DeviceOptions
 from worker.pipelines.faults import LOADING_ERRORS, device_faults, first_line
-from worker.pipelines.placing import place
+from worker.pipelines.placing import chosen, place
 from worker.pipelines.quantising import quantise
 
 FILE = ".safetensors"
@@ -29,7 +29,7 @@ def choose_device(options: DeviceOptions) -> torch.device:
     seen = torch.cuda.device_count()
     kind, _, index = options.device.partition(":")
     if kind == "cpu" or (kind == "auto" and not seen):
-        if options.offload != "none":
+        if options.offload not in ("none", AUTO):
             raise WorkerFault(
                 f"FLUXFARM_OFFLOAD={options.offload} needs an NVIDIA device, and this worker runs on the CPU."
             )
@@ -92,11 +92,13 @@ def _loaded(weights: Weights, options: DeviceOptions) -> Loaded:
     transformer = _own_transformer(weights, dtype) if weights.base else {}
     pipe = _read(weights.base or weights, dtype, transformer)
     words = _words_apart(pipe) if options.text_encoders == "cpu" else pipe
-    with device_faults(remedy(options.offload, options.quantise, options.vae_tiling)):
-        if options.quantise != "none":
+    if options.quantise != "none":
+        with device_faults():
             quantise(pipe, options.quantise, device)
-        place(pipe, device, options)
-    return Loaded(pipe, words, device, dtype, options)
+    plan = chosen(pipe, device, options)
+    with device_faults(remedy(plan.offload, plan.quantise, plan.vae_tiling)):
+        place(pipe, device, plan)
+    return Loaded(pipe, words, device, dtype, plan)
 
 
 def _words_apart(pipe: Any) -> Any:

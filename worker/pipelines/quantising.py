@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from fluxfarm.errors import WorkerFault
+from fluxfarm.memory_plans import LIBRARIES
 
-LIBRARIES: Final = {"fp8": "torchao", "nf4": "bitsandbytes"}
 EXACT: Final = frozenset({"x_embedder", "context_embedder", "time_text_embed", "norm_out", "proj_out"})
 """Parts at a transformer's ends: a hundredth of its parameters, and all that it draws goes through them."""
 KEPT: Final = "wo"
