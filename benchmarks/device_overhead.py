@@ -11,7 +11,7 @@ import statistics
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import MappingProxyType
@@ -64,7 +64,7 @@ class Instant:
     def prompt_notice(self, _prompt: str) -> str | None:
         return None
 
-    def render(self, order: RenderOrder, watch: Watch) -> Iterator[Rendered]:
+    def render(self, order: RenderOrder, watch: Watch) -> Generator[Rendered, None, None]:
         self.began.append(time.perf_counter())
         watch.stage(Stage.ENCODE_PROMPT)
         watch.stage(Stage.STEP)

@@ -10,7 +10,7 @@ import random
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -64,7 +64,7 @@ class Watched:
     def prompt_notice(self, prompt: str) -> str | None:
         return self.pipeline.prompt_notice(prompt)
 
-    def render(self, order: RenderOrder, watch: Watch) -> Iterator[Rendered]:
+    def render(self, order: RenderOrder, watch: Watch) -> Generator[Rendered, None, None]:
         for rendered in self.pipeline.render(order, watch):
             self.shows[rendered.seed] = shows_motif(torch.from_numpy(rendered.pixels.copy()).float())
             yield rendered

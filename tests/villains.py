@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -44,7 +44,7 @@ class Villain:
     def prompt_notice(self, _prompt: str) -> str | None:
         return None
 
-    def render(self, order: RenderOrder, watch: Watch) -> Iterator[Rendered]:
+    def render(self, order: RenderOrder, watch: Watch) -> Generator[Rendered, None, None]:
         manner, _, name = order.prompt.partition(" ")
         self._tell("begin", name)
         watch.stage(Stage.ENCODE_PROMPT)

@@ -1,6 +1,7 @@
 """The story of one prediction on the device: render each picture, pass it on, and say how it ends."""
 
 import logging
+from contextlib import closing
 
 from fluxfarm.errors import PredictionFailed, Unavailable, WorkerFault
 from worker import test_outcome
@@ -55,5 +56,7 @@ def _draw(ready: Ready, pipeline: Pipeline, finisher: Finisher) -> None:
         test_outcome.bring_about(outcome, job)
     if notice := pipeline.prompt_notice(order.prompt):
         job.notices.append(notice)
-    for rendered in pipeline.render(order, job):
-        finisher.picture(job, rendered)
+    # Closed here: what it has put on the device is off again before anything else is rendered, or that fails.
+    with closing(pipeline.render(order, job)) as pictures:
+        for rendered in pictures:
+            finisher.picture(job, rendered)

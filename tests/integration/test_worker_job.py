@@ -3,21 +3,26 @@
 import dataclasses
 import io
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from fluxfarm.catalog import Model
-from fluxfarm.errors import PredictionFailed
+from fluxfarm.errors import PredictionFailed, WorkerFault
 from fluxfarm.lifecycle import Claimed
 from fluxfarm.plans import Plan
 from fluxfarm.settings import Settings
 from fluxfarm.status import Stage
 from fluxfarm.storage import LocalStore
 from tests.processes import wait_until
+from worker import run
+from worker.finisher import End
 from worker.job import Job, StageLimits, Stopped, StopReason
-from worker.prepare import Preparer
+from worker.pipelines import Rendered, RenderOrder
+from worker.prepare import Preparer, Ready
 from worker.watchdog import Watchdog
 
 PLAN = Plan(
@@ -145,6 +150,41 @@ def test_a_job_is_stopped_at_its_next_step(new_job: NewJob) -> None:
     with pytest.raises(Stopped):
         handed.check()
     assert handed.stop is StopReason.HANDED_BACK
+
+
+class Leaving:
+    """Hands out a picture, and fails when it is to put away what it drew with."""
+
+    def prompt_notice(self, _prompt: str) -> str | None:
+        return None
+
+    def render(self, order: RenderOrder, _watch: Job) -> Generator[Rendered, None, None]:
+        try:
+            yield Rendered(0, 1, np.zeros((order.height, order.width, 3), np.uint8), 0.1)
+        finally:
+            raise WorkerFault("the device is lost")
+
+
+class Cancelling:
+    """Has no room for a picture until its owner has cancelled it."""
+
+    def require_checks(self, _job: Job) -> None:
+        pass
+
+    def picture(self, job: Job, _rendered: Rendered) -> None:
+        job.stop = StopReason.CANCELLED
+        job.check()
+
+    def end(self, _job: Job, _end: object) -> None:
+        pass
+
+
+def test_what_fails_as_a_stopped_render_is_put_away_is_the_workers_own_fault(new_job: NewJob) -> None:
+    pipeline: Any = Leaving()
+    finisher: Any = Cancelling()
+    job = new_job()
+    job.claimed = dataclasses.replace(job.claimed, plan=dataclasses.replace(PLAN, check_safety=False))
+    assert run.render(Ready(job, RenderOrder("", (1,), 16, 16, 1, 3.5)), pipeline, finisher) is End.FAULT
 
 
 @pytest.fixture

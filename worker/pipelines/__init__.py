@@ -6,7 +6,7 @@ Nothing here imports torch, so that the rest of the worker starts fast and is te
 import importlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final, Protocol, Self
 
@@ -132,7 +132,7 @@ class Pipeline(Protocol):
     def prompt_notice(self, prompt: str) -> str | None:
         """One sentence if the text encoders will not see all of the prompt."""
 
-    def render(self, order: RenderOrder, watch: Watch) -> Iterator[Rendered]:
+    def render(self, order: RenderOrder, watch: Watch) -> Generator[Rendered, None, None]:
         """Draw the pictures one after the other, each handed out as soon as it is done.
 
         A picture depends on its own seed alone, not on its place among the others. Whatever `watch` raises ends the

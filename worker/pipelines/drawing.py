@@ -4,7 +4,7 @@ Noise is drawn on the CPU whatever the device, so that a seed means the same noi
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from functools import cached_property, partial
 from typing import Any, Protocol
 
@@ -95,7 +95,7 @@ class Drawing:
             return None
         return f"The text encoders see only the first {self._sequence_length} of the prompt's {tokens} tokens."
 
-    def render(self, order: RenderOrder, watch: Watch) -> Iterator[Rendered]:
+    def render(self, order: RenderOrder, watch: Watch) -> Generator[Rendered, None, None]:
         self._refuse_inexact(order)
         return self._pictures(order, watch)
 
@@ -109,7 +109,7 @@ class Drawing:
             if picture is not None and picture.size != size:
                 raise ValueError(f"the picture is {picture.size}, not {size}")
 
-    def _pictures(self, order: RenderOrder, watch: Watch) -> Iterator[Rendered]:
+    def _pictures(self, order: RenderOrder, watch: Watch) -> Generator[Rendered, None, None]:
         try:
             with worn(self._pipe, order.loras):
                 yield from self._one_by_one(order, watch)
@@ -117,7 +117,7 @@ class Drawing:
             with self._faults():
                 self._pipe.maybe_free_model_hooks()
 
-    def _one_by_one(self, order: RenderOrder, watch: Watch) -> Iterator[Rendered]:
+    def _one_by_one(self, order: RenderOrder, watch: Watch) -> Generator[Rendered, None, None]:
         began = time.perf_counter()
         scale, tiling = self._pipe.vae_scale_factor, self._loaded.options.vae_tiling
         set_tiles(self._pipe.vae, scale, tile_side(tiling, order.width, order.height))
