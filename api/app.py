@@ -32,7 +32,7 @@ def application(settings: Settings) -> Flask:
     app.url_map.merge_slashes = False
     app.extensions[NAME] = made = build_services(settings)
     stopping.before_it(made.waiting.end)
-    app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]
+    app.wsgi_app = TrustedProxies(app.wsgi_app, settings.trusted_proxies).answered  # type: ignore[method-assign]
     app.before_request(lambda: tracing.name_request(request))
     app.after_request(_add_headers)
     errors.register(app, MANNERS)

@@ -2,8 +2,7 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable
 
 MOST_IN_ALL = 4000
 """Held by one process; it serves other connections beside them."""
@@ -22,19 +21,17 @@ class Places:
         self._free = most_in_all
         self._held: Counter[Hashable] = Counter()
 
-    @contextmanager
-    def taken(self, party: str, tenant_id: uuid.UUID) -> Iterator[bool]:
-        """Hold a place within the block; False where the party, the tenant or all have as many as may be."""
+    def take(self, party: str, tenant_id: uuid.UUID) -> bool:
+        """Hold a place, to be given back; False where the party, the tenant or all have as many as may be."""
         if self._held[party] >= self._most_of_party or self._held[tenant_id] >= TIMES_THE_REST * self._free:
-            yield False
-            return
+            return False
         self._free -= 1
         self._held.update((party, tenant_id))
-        try:
-            yield True
-        finally:
-            self._free += 1
-            self._held.subtract((party, tenant_id))
-            for each in (party, tenant_id):
-                if not self._held[each]:
-                    del self._held[each]
+        return True
+
+    def give_back(self, party: str, tenant_id: uuid.UUID) -> None:
+        self._free += 1
+        self._held.subtract((party, tenant_id))
+        for each in (party, tenant_id):
+            if not self._held[each]:
+                del self._held[each]

@@ -76,6 +76,8 @@ def _since(request: Request) -> str | None:
     sent = request.args.get("since")
     if sent is not None and (found := ETAG.fullmatch(sent)):
         return found[1]
+    if "If-None-Match" not in request.headers:
+        return None
     known = [*request.if_none_match.as_set(include_weak=True)]
     return known[0] if len(known) == 1 else None
 
@@ -101,6 +103,8 @@ def look(prediction: uuid.UUID, tenant: uuid.UUID, party: str, wished: Wish, ren
         answer = look_again(waiter, render, turn)
         known = answer.etag if wished.since is None else wished.since
         while held and not (answer.ended or (wished.any_change and answer.etag != known)):
+            # Thousands may wait here, and none needs to remember what it saw.
+            del answer
             woken = waiter.wait(until - time.monotonic())
             answer = look_again(waiter, render, turn)
             if not woken:

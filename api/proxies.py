@@ -30,7 +30,12 @@ class TrustedProxies:
         self._app = app
         self._trusted = trusted
 
-    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+    def answered(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        """What the application answers; a method: calling an object takes more of the stack that a held call keeps."""
+        self._judge(environ)
+        return self._app(environ, start_response)
+
+    def _judge(self, environ: Environ) -> None:
         told = {name: environ.pop(name, "") for name in FORWARDED}
         peer = address(environ.get("REMOTE_ADDR", ""))
         if self._is_trusted(peer):
@@ -38,7 +43,6 @@ class TrustedProxies:
             _take_over(environ, told)
         if peer is not None:
             environ["REMOTE_ADDR"] = str(peer)
-        return self._app(environ, start_response)
 
     def _client(self, peer: Address | None, hops: list[str]) -> Address | None:
         """The last hop that is no proxy of ours: what stands before it in the list is hearsay."""

@@ -66,7 +66,10 @@ class Seen:
         self._lines = lines
         self._clock = clock
         self._revisions = Together(self._ask_all, most=MOST_AT_ONCE)
-        self._answers: OrderedDict[Which, Answer] = OrderedDict()
+        self._active: OrderedDict[Which, Answer] = OrderedDict()
+        """Looked up a moment ago, the latest last."""
+        self._ended: OrderedDict[Which, Answer] = OrderedDict()
+        """The latest that was asked for anew last."""
 
     def answer(
         self,
@@ -86,7 +89,8 @@ class Seen:
         from a slow store.
         """
         began = self._clock()
-        kept = self._answers.get((prediction, tenant, base, render))
+        which = (prediction, tenant, base, render)
+        kept = self._ended.get(which) or self._active.get(which)
         if kept is not None and (kept.ended or kept.looked >= moved):
             fresh = began - kept.looked < FRESH_SECONDS
             if fresh and kept.ended:
@@ -105,19 +109,24 @@ class Seen:
         body, retry_after = render(view)
         found = Answer(view.id, view.shown_id, view.standing, body, retry_after, began)
         if len(body) <= LARGEST_KEPT:
-            self._keep((prediction, tenant, base, render), found)
+            self._keep(which, found)
         return found
 
     def drop(self, prediction: uuid.UUID, tenant: uuid.UUID) -> None:
         """Forget every answer about it; other processes may tell of it for `FRESH_SECONDS` more."""
-        for which in [each for each in self._answers if each[:2] == (prediction, tenant)]:
-            del self._answers[which]
+        for kept in (self._active, self._ended):
+            for which in [each for each in kept if each[:2] == (prediction, tenant)]:
+                del kept[which]
 
     def _keep(self, which: Which, answer: Answer) -> None:
-        self._answers[which] = answer
-        self._answers.move_to_end(which)
-        if len(self._answers) > MOST_KEPT:
-            self._answers.popitem(last=False)
+        self._active.pop(which, None)
+        self._ended.pop(which, None)
+        (self._ended if answer.ended else self._active)[which] = answer
+        if len(self._ended) > MOST_KEPT:
+            self._ended.popitem(last=False)
+        # Thousands may be waited for, and nobody is told what is older.
+        while self._active and next(iter(self._active.values())).looked <= self._clock() - FRESH_SECONDS:
+            self._active.popitem(last=False)
 
     def _ask_all(self, asked: Sequence[tuple[uuid.UUID, uuid.UUID]]) -> Sequence[int | None]:
         with self._database.statement_scope() as statements:

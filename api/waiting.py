@@ -48,7 +48,7 @@ def what_the_row_shows(word: str) -> bool:
 class Waiter:
     """One call that waits."""
 
-    names: frozenset[str]
+    names: tuple[str, ...]
     """What rings for it: a prediction, by the id of its row, or a key."""
     prediction: uuid.UUID | None
     """What it waits for, as its caller calls it; None where it follows all of a key."""
@@ -66,7 +66,7 @@ class Waiter:
     @classmethod
     def of_prediction(cls, prediction: uuid.UUID, tenant_id: uuid.UUID, interest: Interest) -> Self:
         rows = own_ids.candidates(tenant_id, prediction)
-        return cls(frozenset(map(str, rows)), prediction, tenant_id, interest)
+        return cls(tuple(map(str, rows)), prediction, tenant_id, interest)
 
     def wake(self, moved: float, *, row: bool = True) -> None:
         """Something was told, or found, of it: `row` if more than a step that its row need not show."""
@@ -100,7 +100,7 @@ class Waiting:
         self._lines = lines
         self._doorbell = doorbell
         self._places = Places(most_of_party=most_of_one)
-        self._by_name: dict[str, set[Waiter]] = {}
+        self._by_name: dict[str, list[Waiter]] = {}
         self._began = False
         self._ending = False
         self._soon = Event()
@@ -110,26 +110,24 @@ class Waiting:
     @contextmanager
     def held(self, party: str, waiter: Waiter) -> Iterator[bool]:
         """Be woken within the block; False where as many wait already as may, of this party, its tenant or in all."""
-        with self._places.taken(party, waiter.tenant_id) as place:
-            if self._ending or not place:
-                yield False
-                return
-            self._begin()
-            with self._named(waiter):
-                yield True
-
-    @contextmanager
-    def _named(self, waiter: Waiter) -> Iterator[None]:
+        if self._ending or not self._places.take(party, waiter.tenant_id):
+            yield False
+            return
+        self._begin()
         for name in waiter.names:
-            self._by_name.setdefault(name, set()).add(waiter)
+            self._by_name.setdefault(name, []).append(waiter)
         try:
-            yield
+            yield True
         finally:
-            for name in waiter.names:
-                of_same = self._by_name[name]
-                of_same.discard(waiter)
-                if not of_same:
-                    del self._by_name[name]
+            self._forget(waiter)
+            self._places.give_back(party, waiter.tenant_id)
+
+    def _forget(self, waiter: Waiter) -> None:
+        for name in waiter.names:
+            of_same = self._by_name[name]
+            of_same.remove(waiter)
+            if not of_same:
+                del self._by_name[name]
 
     def end(self) -> None:
         """Answer all that wait, now and from now on."""

@@ -24,6 +24,10 @@ ENOUGH_TOKENS = 16
 # A put must never hold up a create: the row is safe, and the maintenance loop puts the token again.
 PUBLISH_SECONDS = 0.5
 
+# In a rush calls take turns: each connection has its memory, and one too many would pass for Redis being away.
+MOST_CONNECTIONS = 20
+LONGEST_TURN_SECONDS = 2.0
+
 
 def queue_name(model: str) -> str:
     return QUEUE_PREFIX + model
@@ -86,11 +90,14 @@ class TokenQueue:
 
 def redis_client(settings: Settings) -> redis.Redis:
     """A client that gives up soon: everything we ask of Redis beside the broker can be done without."""
-    return redis.Redis.from_url(
+    pool = redis.BlockingConnectionPool.from_url(
         settings.require_redis_url(),
+        max_connections=MOST_CONNECTIONS,
+        timeout=LONGEST_TURN_SECONDS,
         socket_connect_timeout=PUBLISH_SECONDS,
         socket_timeout=PUBLISH_SECONDS,
         socket_keepalive=True,
         retry=Retry(NoBackoff(), 0),
         health_check_interval=10,
     )
+    return redis.Redis.from_pool(pool)

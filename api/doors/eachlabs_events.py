@@ -142,7 +142,7 @@ def _follow(waiter: Waiter, story: Story, previews: PreviewsOf, reader: _Reader)
 
 
 def _follow_key(caller: Caller, last: str | None) -> Iterator[str]:
-    waiter, waiting = Waiter(frozenset({caller.key_id}), None, caller.tenant_id, _worth_a_look), services().waiting
+    waiter, waiting = Waiter((caller.key_id,), None, caller.tenant_id, _worth_a_look), services().waiting
 
     def look(prediction: uuid.UUID) -> Answer | None:
         base = links.absolute("")

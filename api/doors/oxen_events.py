@@ -81,7 +81,7 @@ class Endings:
 
 def _follow(caller: Caller, endings: Mapping[str, Endings]) -> Iterator[str]:
     """Registered first; then look, tell, wait, and look again."""
-    waiter = Waiter(frozenset(endings), None, caller.tenant_id, only_the_end)
+    waiter = Waiter(tuple(endings), None, caller.tenant_id, only_the_end)
     with services().waiting.held(caller.key_id, waiter) as held:
         yield sse.retry(held=held)
         due = time.monotonic() + sse.HEARTBEAT_SECONDS

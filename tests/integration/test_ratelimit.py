@@ -61,6 +61,18 @@ def take_many(url: str) -> int:
     return allowed
 
 
+def test_who_comes_in_a_rush_waits_for_a_connection(client: redis.Redis) -> None:
+    pool = client.connection_pool
+    taken = [pool.get_connection() for _ in range(pool.max_connections)]
+    with ThreadPoolExecutor(1) as rush:
+        asked = rush.submit(client.ping)
+        wait_until(lambda: asked.done() or pool.pool.not_empty._waiters)
+        pool.release(taken.pop())
+        assert asked.result() is True
+    for each in taken:
+        pool.release(each)
+
+
 def test_the_limit_is_exact_over_processes_and_threads(settings: Settings, client: redis.Redis) -> None:
     with ProcessPoolExecutor(3, mp_context=get_context("forkserver")) as pool:
         assert sum(pool.map(take_many, [settings.require_redis_url()] * 3)) == LIMIT

@@ -31,6 +31,10 @@ class Reader:
     def read(self, prediction: uuid.UUID, tenant: uuid.UUID, base: str = BASE) -> Answer | None:
         return self._seen.answer(prediction, tenant, base, self._render)
 
+    @property
+    def kept(self) -> set[uuid.UUID]:
+        return {which[0] for which in (*self._seen._active, *self._seen._ended)}
+
     def _render(self, view: PredictionView) -> tuple[str, int | None]:
         self.rendered += 1
         return f"{view.status} {view.place.position if view.place else 0}{self.filling}", None
@@ -160,6 +164,17 @@ def test_a_large_answer_is_not_kept(database: Database, flux_dev: Model, caller:
     for _ in range(2):
         assert reader.read(prediction, caller.tenant_id) is not None
     assert reader.rendered == 2
+
+
+def test_what_is_active_is_not_kept_for_longer_than_it_is_told(
+    database: Database, flux_dev: Model, caller: Caller, reader: Reader
+) -> None:
+    ended, *waiting = failed(database, caller, flux_dev), *(create(database, caller, flux_dev) for _ in range(3))
+    for each in (ended, *waiting[:2]):
+        reader.read(each, caller.tenant_id)
+    reader.now += FRESH_SECONDS
+    reader.read(waiting[2], caller.tenant_id)
+    assert reader.kept == {ended, waiting[2]}
 
 
 def test_each_door_is_told_in_its_own_words(database: Database, flux_dev: Model, caller: Caller) -> None:
