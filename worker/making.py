@@ -62,7 +62,7 @@ def _read_through(made: Iterable[Making]) -> None:
 
 
 def _hash(weights: Weights) -> str | None:
-    """Over the names and contents of the safetensors files, its base's after its own; None if there are none."""
+    """Over the names and contents of the safetensors files in `_folders`; None if there are none."""
     digest = hashlib.sha256()
     files = [(path.relative_to(folder), path) for folder in _folders(weights) for path in _files(folder)]
     try:
@@ -82,11 +82,15 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _folders(weights: Weights) -> list[Path]:
-    """Where the files lie: a directory, a snapshot of the hub, or one file; and where its base's do."""
-    folder = Path(weights.source)
-    if not folder.exists():
-        cached = try_to_load_from_cache(weights.location, "model_index.json", revision=weights.revision)
-        own = [Path(cached).parent] if isinstance(cached, str) else []
-    else:
-        own = [folder]
-    return own + (_folders(weights.base) if weights.base else [])
+    """Where the files lie: its own, its base's, and those of what finds the depth of pictures for them."""
+    own = _folder(weights.source, "model_index.json", weights.revision)
+    base = _folders(weights.base) if weights.base else []
+    return own + base + (_folder(weights.depth_source, "config.json", "main") if weights.depth_source else [])
+
+
+def _folder(source: str, marked_by: str, revision: str) -> list[Path]:
+    """A directory, a snapshot of the hub, or one file; none where that is not here."""
+    if Path(source).exists():
+        return [Path(source)]
+    cached = try_to_load_from_cache(source, marked_by, revision=revision)
+    return [Path(cached).parent] if isinstance(cached, str) else []
