@@ -136,9 +136,9 @@ class Model:
         return self.control is Control.CANNY or self.weights.depth_estimator is not None
 
     @property
-    def pictures_in_step(self) -> int:
-        """Whether each step goes over the picture that is changed, too, which has the size of what is drawn."""
-        return 2 if self.kind is Kind.KONTEXT else 1
+    def changed_pixels(self) -> int:
+        """Pixels of a picture that is changed, to each of its megapixels: each step goes over it, too."""
+        return self.weights.native_side**2 if self.kind is Kind.KONTEXT else 0
 
     @property
     def word_pixels(self) -> int:
@@ -148,9 +148,9 @@ class Model:
         """
         return TOKEN_PIXELS * (self.max_sequence_length + self.weights.likeness_tokens)
 
-    def step_pixels(self, drawn: float) -> float:
-        """How much work a step is, in pixels, where so many are drawn."""
-        return drawn * self.pictures_in_step + self.word_pixels
+    def step_pixels(self, drawn: float, megapixels: float) -> float:
+        """How much work a step is, in pixels, of which so many are drawn; `megapixels` are those of what is changed."""
+        return drawn + self.changed_pixels * megapixels + self.word_pixels
 
     @property
     def drawn_with(self) -> Weights:

@@ -121,7 +121,8 @@ class Plan:
         partly = model.kind is Kind.TEXT and bool(self.picture_names)
         steps = self.num_inference_steps * (self.prompt_strength if partly else 1)
         passes = 2 if self.guided_away else 1
-        return model.step_pixels(self.device_pixels(model)) * max(1.0, steps) * passes * len(self.seeds)
+        each = model.step_pixels(self.device_pixels(model), float(self.megapixels))
+        return each * max(1.0, steps) * passes * len(self.seeds)
 
     def device_pixels(self, model: Model) -> float:
         if self.width is None or self.height is None:

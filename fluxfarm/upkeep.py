@@ -41,7 +41,8 @@ FROM (
 MEASURE = text("""
 INSERT INTO model_queues (model, pixel_step_microseconds, virtual_floor)
 SELECT recent.model, sum(o.device_microseconds)::float / sum(
-    (o.render_width::bigint * o.render_height * :pictures + :word_pixels) * o.steps
+    (o.render_width * o.render_height::float + :changed_pixels * (i.plan ->> 'megapixels')::float + :word_pixels)
+    * o.steps
     * CASE WHEN i.plan ->> 'negative_prompt' IS NOT NULL AND (i.plan -> 'true_cfg_scale')::float > 1 THEN 2 ELSE 1 END
 ), 0
 FROM (VALUES (0), (1)) AS each (priority), LATERAL (
@@ -160,7 +161,7 @@ def tokens_wanted(session: Session) -> dict[str, int]:
 def measure(session: Session, model: Model) -> None:
     """Note what one pixel-step of the model has lately cost its device."""
     which = {"model": model.slug, "version": model.version, "sample": RATE_SAMPLE}
-    parameters = {**which, "pictures": model.pictures_in_step, "word_pixels": model.word_pixels}
+    parameters = {**which, "changed_pixels": model.changed_pixels, "word_pixels": model.word_pixels}
     session.execute(MEASURE, parameters)
 
 

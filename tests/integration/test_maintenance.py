@@ -287,7 +287,9 @@ def test_steps_that_were_done_twice_and_pictures_that_were_changed_measure_the_s
     assert rate(database) == pytest.approx(1000 / 2 / (16 * 16 + flux_dev.word_pixels))
     with database.session_scope() as session:
         upkeep.measure(session, dataclasses.replace(flux_dev, kind=Kind.KONTEXT))
-    assert rate(database) == pytest.approx(1000 / 2 / (2 * 16 * 16 + flux_dev.word_pixels))
+    assert rate(database) == pytest.approx(
+        1000 / 2 / (16 * 16 + flux_dev.weights.native_side**2 + flux_dev.word_pixels)
+    )
 
 
 def test_pictures_that_took_no_steps_measure_nothing_and_stop_nothing(

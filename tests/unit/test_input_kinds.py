@@ -139,8 +139,8 @@ def test_a_blank_negative_prompt_is_none_and_costs_nothing(blank: str | None) ->
 def test_a_step_costs_all_that_the_transformer_goes_over(slug: str, beside: int) -> None:
     model = load_catalog(Settings(models=(slug,))).model(slug)
     order = parse(model, {**needed(model), "width": 1024, "height": 768, "num_inference_steps": 4, "num_outputs": 3})
-    pictures = 2 if slug == "flux-kontext-dev" else 1
-    expected = (1024 * 768 * pictures + 256 * beside) * 4 * 3
+    changed = 1024 * 1024 if slug == "flux-kontext-dev" else 0
+    expected = (1024 * 768 + changed + 256 * beside) * 4 * 3
     assert Plan.of(order, kept={}, ruling=Ruling()).pixel_steps(model) == expected
 
 
