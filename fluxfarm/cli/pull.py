@@ -7,6 +7,7 @@ from types import ModuleType
 
 import click
 
+from fluxfarm import checkers
 from fluxfarm.catalog import Weights, load_catalog
 from fluxfarm.errors import SettingsError
 from fluxfarm.settings import Settings
@@ -25,15 +26,21 @@ def pull(slug: str, revision: str | None) -> None:
     """Fetch the weights of a model from the hub.
 
     A connection that breaks is taken up where it broke; files that came whole are not fetched again. With them comes
-    what they lie over, and what finds the depth of pictures for them.
+    what they lie over, what finds the depth of pictures for them, and the safety checkers that look at theirs.
     """
-    weights = load_catalog(Settings.from_environment(os.environ)).model(slug).weights
+    settings = Settings.from_environment(os.environ)
+    model = load_catalog(settings).model(slug)
+    weights = model.weights
     if path := _pull(weights, revision or weights.revision):
         click.echo(f"To stay at that commit: FLUXFARM_WEIGHTS={slug}={path}")
     if weights.base is not None:
         _pull(weights.base, weights.base.revision)
     if (estimator := weights.depth_source) is not None and not _here(estimator):
         _tell(estimator, _fetched(_hub(), estimator, "main"))
+    for checker in checkers.locations(model, settings):
+        location, _, commit = checker.partition("@")
+        if not _here(location):
+            _tell(location, _fetched(_hub(), location, commit or "main"))
 
 
 def _pull(weights: Weights, revision: str) -> str | None:

@@ -173,6 +173,14 @@ def test_what_a_model_draws_with_beside_its_weights_comes_too(hub: Hub, tmp_path
     assert advice == [f"To stay at that commit: FLUXFARM_WEIGHTS={slug}={there}"]
 
 
+def test_the_checkers_of_its_pictures_come_too(hub: Hub, tmp_path: Path) -> None:
+    named = f"Falconsai/nsfw_image_detection,{tmp_path},own/checker@{COMMIT}"
+    code, _, _ = pulled(tmp_path, HF_ENDPOINT=hub.url, FLUXFARM_SAFETY_CHECKER=named)
+    assert code == 0
+    for each in ("Falconsai/nsfw_image_detection", "own/checker"):
+        assert whole(snapshot(tmp_path, each))
+
+
 def test_a_licence_to_accept_is_explained(hub: Hub, tmp_path: Path) -> None:
     hub.gated = True
     code, _, complaint = pulled(tmp_path, HF_ENDPOINT=hub.url)
