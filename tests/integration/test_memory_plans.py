@@ -21,7 +21,7 @@ KINDS = {
     "flux-dev": {"image": scene(), "prompt_strength": 0.7, "negative_prompt": "blue", "true_cfg_scale": 2.0},
     "flux-canny-dev": {"control": scene()},
     "flux-fill-dev": {"image": scene(), "mask": half_mask()},
-    "flux-kontext-dev": {"image": scene()},
+    "flux-kontext-dev": {"before": scene()},
     "flux-redux-dev": {"likeness": scene()},
 }
 

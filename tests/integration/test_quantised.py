@@ -82,7 +82,7 @@ def test_every_kind_draws_with_them(kind: str, slug: str) -> None:
     asked = {
         "flux-canny-dev": {"control": scene()},
         "flux-fill-dev": {"image": scene(), "mask": scene().convert("L")},
-        "flux-kontext-dev": {"image": scene()},
+        "flux-kontext-dev": {"before": scene()},
         "flux-redux-dev": {"likeness": scene()},
     }[slug]
     exact, one = (drawn(load(model(slug), DeviceOptions(quantise=each)), **asked) for each in ("none", kind))

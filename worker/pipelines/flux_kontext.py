@@ -27,6 +27,7 @@ class Change:
         return {"before": picture}
 
     def given(self, order: RenderOrder) -> Any:
+        assert order.before is not None
         # Left to itself it would bring picture and size to one of its own.
         return {"image": order.before, "_auto_resize": False, "max_area": order.width * order.height}
 
