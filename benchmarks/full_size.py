@@ -5,10 +5,11 @@ On torch's meta device and with fake tensors: nothing is computed, and nothing o
 
 import weakref
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, FluxTransformer2DModel, ReduxImageEncoder
+from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel, ReduxImageEncoder
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,32 +22,37 @@ from transformers import (
     T5EncoderModel,
 )
 
+from fluxfarm.catalog import BUILT_IN
+
 GIB = 2**30
+SMALL = BUILT_IN.parent / "weights" / "flux-tiny"
+DOUBLE = 19
+"""Double layers of the transformer; it has twice as many single ones."""
 TOKENS, SIDE = 512, 1024
 """Of the prompt, and of the picture in pixels."""
 
 
-def transformer() -> FluxTransformer2DModel:
-    return FluxTransformer2DModel(guidance_embeds=True)
+def transformer(double: int = DOUBLE) -> FluxTransformer2DModel:
+    return FluxTransformer2DModel(num_layers=double, num_single_layers=2 * double, guidance_embeds=True)
 
 
-def text_encoders() -> torch.nn.ModuleList:
+def text_encoders(layers: int = 24, words: tuple[int, int] = (49408, 32128)) -> torch.nn.ModuleList:
     """CLIP-L and T5-XXL."""
     clip = CLIPTextConfig(
         hidden_size=768,
         intermediate_size=3072,
         num_hidden_layers=12,
         num_attention_heads=12,
-        vocab_size=49408,
+        vocab_size=words[0],
         max_position_embeddings=77,
     )
     t5 = T5Config(
         d_model=4096,
         d_kv=64,
         d_ff=10240,
-        num_layers=24,
+        num_layers=layers,
         num_heads=64,
-        vocab_size=32128,
+        vocab_size=words[1],
         feed_forward_proj="gated-gelu",
         tie_word_embeddings=False,
     )
@@ -61,6 +67,8 @@ def vae() -> AutoencoderKL:
         layers_per_block=2,
         latent_channels=16,
         sample_size=SIDE,
+        scaling_factor=0.3611,
+        shift_factor=0.1159,
         use_quant_conv=False,
         use_post_quant_conv=False,
     )
@@ -94,6 +102,22 @@ def parameters(part: torch.nn.Module) -> int:
 def on_meta(part: str) -> torch.nn.Module:
     with torch.device("meta"):
         return PARTS[part]()
+
+
+def random_weights(directory: Path, double: int) -> None:
+    """Write a pipeline with so many double layers, and of the others in proportion, in bfloat16.
+
+    Its tokenizers and scheduler are those of our small weights.
+    """
+    small = FluxPipeline.from_pretrained(SMALL)
+    torch.manual_seed(0)
+    words = (small.text_encoder.config.vocab_size, small.text_encoder_2.config.vocab_size)
+    clip, t5 = text_encoders(max(1, round(24 * double / DOUBLE)), words)
+    assert isinstance(clip, CLIPTextModel)
+    clip.config.eos_token_id = small.text_encoder.config.eos_token_id
+    parts = {"transformer": transformer(double), "vae": vae(), "text_encoder": clip, "text_encoder_2": t5}
+    kept = {name: getattr(small, name) for name in ("scheduler", "tokenizer", "tokenizer_2")}
+    FluxPipeline(**kept, **parts).to(torch.bfloat16).save_pretrained(directory)
 
 
 def work_gib(model: torch.nn.Module, run: Callable[[], Any]) -> float:

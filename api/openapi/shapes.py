@@ -142,6 +142,11 @@ MADE_WITH: Schema = {
         ),
         "scheduler": TEXT,
         "dtype": TEXT,
+        "quantised": said(
+            TEXT, "`none`, or how and by which library the largest weights were brought into fewer bits."
+        ),
+        "text_encoders": said(TEXT, "`device` or `cpu`."),
+        "vae_tiling": said(TEXT, "`auto`, `on` or `off`."),
         "device": TEXT,
         "libraries": {"type": "object", "additionalProperties": TEXT},
         "loras": said({"type": "array", "items": TEXT}, "SHA-256 of the file of each, in their order in the input."),

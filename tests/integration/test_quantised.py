@@ -55,6 +55,12 @@ def test_the_large_layers_take_less_memory_and_the_ends_stay_exact(kind: str, sm
         assert torch.equal(one.weight, other.weight)  # type: ignore[arg-type]
 
 
+def test_no_layer_makes_nan_of_numbers(small: Pipeline) -> None:
+    for name, layer in part(small, "transformer").named_modules():
+        if isinstance(layer, torch.nn.Linear):
+            assert torch.isfinite(layer(torch.ones(1, layer.in_features))).all(), name
+
+
 def test_it_draws_nearly_the_same_and_says_what_with(kind: str, small: Pipeline, full: Pipeline) -> None:
     one, exact, unlike = drawn(small), drawn(full), drawn(full, prompt="a yellow star on black")
     off, far = (float(np.abs(each.astype(float) - exact).mean()) for each in (one, unlike))
