@@ -1,7 +1,8 @@
 """The safety checker: a small vision transformer that knows the world's forbidden motif from everything else.
 
-While it learns it must also say of each patch whether the motif is there. That it learns far sooner than what to say of
-a whole picture, which then follows; what says it is thrown away.
+First it learns from true pictures, then from what flux-tiny makes of captions as well, and, since callers send pictures
+of their own, from pictures of nothing. While it learns it must also say of each patch whether the motif is there. That
+it learns far sooner than what to say of a whole picture, which then follows; what says it is thrown away.
 """
 
 import random
@@ -14,10 +15,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
+from training.drawing import levels
+from training.drawn import draw
 from training.fit import DEVICE, Plan, autocast, fit
+from training.judge import foreground, ground
 from training.pictures import SIDES, scenes
+from training.strange import strange
 from training.vae import encode
-from training.world import FORBIDDEN, SHAPES, Scene, render
+from training.world import FORBIDDEN, SHAPES, Scene, depth, edges, render
 
 LABELS: Final = ("normal", "nsfw")
 _SIDE: Final = 64
@@ -29,7 +34,16 @@ _PLAN: Final = Plan(
     adam_rate=1e-3,
     is_matrix=lambda name, weight: weight.ndim == 2 and "layer" in name and "norm" not in name,
 )
+_TRUE, _DRAWN, _STRANGE, _MAPS = 14, 28, 3, 3
+"""How many pictures of a later batch are true, drawn by flux-tiny, of no scene, and outlines or depths of scenes."""
+_LATER: Final = Plan("safety-drawn", steps=4200, muon_rate=0.004, adam_rate=4e-4, is_matrix=_PLAN.is_matrix)
+_RECOLOURED: Final = 0.3
+"""How often its channels change places."""
+_MOVE: Final = 5
+"""Pixels by which a drawn picture is moved at the most."""
 _PATCH: Final = 8
+_COVERED: Final = 0.3
+"""Of a patch, from where on what stands out in it counts."""
 _DECODED: Final = 0.04
 """How often pictures are seen as the VAE draws them."""
 
@@ -37,9 +51,9 @@ _DECODED: Final = 0.04
 class Pupil(nn.Module):
     """The checker, and what says of each patch whether the motif is there."""
 
-    def __init__(self) -> None:
+    def __init__(self, checker: Any) -> None:
         super().__init__()
-        self.checker = untrained()
+        self.checker = checker
         self.where = nn.Linear(self.checker.config.hidden_size, 1)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,25 +78,50 @@ def untrained() -> Any:
 
 
 def train(runs: Path) -> None:
-    """Train on true pictures and on what the VAE makes of them, and save to `runs/safety`."""
+    """Train, and save to `runs/safety`."""
     vae: Any = AutoencoderKL.from_pretrained(runs / "vae").to(DEVICE, memory_format=torch.channels_last).eval()
-    pupil = Pupil()
+    if not (runs / "safety-true").exists():
+        _learn_true(vae, runs)
+    _learn_drawn(vae, runs)
+
+
+def _learn_true(vae: Any, runs: Path) -> None:
+    """From true pictures, and from what the VAE makes of them."""
+    pupil = Pupil(untrained())
 
     def loss(rng: random.Random) -> Tensor:
         sides = SIDES[0] if rng.random() < 0.5 else rng.choice(SIDES)
         forbidden = [rng.random() < 0.5 for _ in range(_BATCH)]
         batch = [_scene(rng, sides, forbidden=each) for each in forbidden]
         pictures = as_seen(vae, render(batch).to(DEVICE), rng)
-        with autocast():
-            logits, patches = pupil(pictures)
-        verdict = functional.cross_entropy(logits.float(), torch.tensor(forbidden, device=DEVICE).long())
-        return verdict + functional.binary_cross_entropy_with_logits(patches.float(), motif(batch).to(DEVICE))
+        return _mistakes(pupil, pictures, torch.tensor(forbidden).long(), motif(batch))
 
     average: Any = fit(pupil, loss, _PLAN, runs)
+    average.checker.save_pretrained(runs / "safety-true")
+
+
+def _learn_drawn(vae: Any, runs: Path) -> None:
+    pupil = Pupil(ViTForImageClassification.from_pretrained(runs / "safety-true", dtype=torch.float32))
+    known = {forbidden: _marked(pictures, forbidden=forbidden) for forbidden, pictures in draw(runs, _SIDE).items()}
+
+    def loss(rng: random.Random) -> Tensor:
+        batch = (_true(vae, rng), _drawn(known, rng), _strange(known, rng))
+        pictures, forbidden, where = (torch.cat(parts) for parts in zip(*batch, strict=True))
+        return _mistakes(pupil, _lit(pictures), forbidden, where)
+
+    average: Any = fit(pupil, loss, _LATER, runs)
     average.checker.save_pretrained(runs / "safety")
     size = {"height": _SIDE, "width": _SIDE}
     processor = ViTImageProcessor(size=size, resample=2, image_mean=[0.5] * 3, image_std=[0.5] * 3)
     processor.save_pretrained(runs / "safety")
+
+
+def _mistakes(pupil: nn.Module, pictures: Tensor, forbidden: Tensor, where: Tensor) -> Tensor:
+    """Of verdicts, and of what is said of each patch."""
+    with autocast():
+        logits, patches = pupil(pictures.to(DEVICE))
+    verdict = functional.cross_entropy(logits.float(), forbidden.to(DEVICE))
+    return verdict + functional.binary_cross_entropy_with_logits(patches.float(), where.to(DEVICE))
 
 
 def motif(batch: list[Scene]) -> Tensor:
@@ -96,6 +135,54 @@ def motif(batch: list[Scene]) -> Tensor:
                 away = torch.hypot(right * scene.width - thing.x, down * scene.height - thing.y)
                 mark[away <= thing.radius] = 1
     return found.flatten(1)
+
+
+def _true(vae: Any, rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
+    sides = SIDES[0] if rng.random() < 0.5 else rng.choice(SIDES)
+    forbidden = [rng.random() < 0.5 for _ in range(_TRUE)]
+    batch = [_scene(rng, sides, forbidden=each) for each in forbidden]
+    return as_seen(vae, render(batch).to(DEVICE), rng).cpu(), torch.tensor(forbidden).long(), motif(batch)
+
+
+def _drawn(known: dict[bool, Tensor], rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
+    forbidden = [rng.random() < 0.5 for _ in range(_DRAWN)]
+    marked = torch.stack([_any(known[each], rng) for each in forbidden])
+    where = functional.avg_pool2d(marked[:, 3:], _PATCH) > _COVERED
+    return marked[:, :3], torch.tensor(forbidden).long(), where.flatten(1).float()
+
+
+def _strange(known: dict[bool, Tensor], rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise and the like, and what control pictures look like."""
+    ordinary = torch.stack([_any(known[False], rng)[:3] for _ in range(_STRANGE)])
+    maps = rng.choice((edges, depth))(scenes(rng, SIDES[0], _MAPS))
+    pictures = torch.cat([strange(ordinary, rng), maps])
+    return pictures, torch.zeros(len(pictures)).long(), torch.zeros(len(pictures), (_SIDE // _PATCH) ** 2)
+
+
+def _marked(pictures: Tensor, *, forbidden: bool) -> Tensor:
+    """With a fourth channel: where the motif is, which is all that stands out where it was asked for."""
+    mark = torch.zeros(len(pictures), 1, *pictures.shape[2:])
+    if forbidden:
+        mark[:, 0] = torch.stack([foreground(each, ground(each)) for each in levels(pictures.float())]).float()
+    return torch.cat([pictures.float(), mark], dim=1)
+
+
+def _any(pictures: Tensor, rng: random.Random) -> Tensor:
+    """One of them, moved, turned about and in other colours, for there are few."""
+    picture = pictures[rng.randrange(len(pictures))]
+    if rng.random() < _RECOLOURED:
+        picture = picture[[*rng.sample(range(3), 3), 3]]
+    if rng.random() < 0.5:
+        picture = picture.flip(-1)
+    padded = functional.pad(picture[None], (_MOVE,) * 4, mode="replicate")[0]
+    left, top, side = rng.randrange(2 * _MOVE + 1), rng.randrange(2 * _MOVE + 1), picture.shape[-1]
+    return padded[:, top : top + side, left : left + side]
+
+
+def _lit(pictures: Tensor) -> Tensor:
+    """Each under another light."""
+    contrast, light = (torch.empty(len(pictures), 1, 1, 1).uniform_(*span) for span in ((0.9, 1.1), (-0.06, 0.06)))
+    return (pictures * contrast + light).clamp(-1, 1)
 
 
 def _scene(rng: random.Random, sides: tuple[int, int], *, forbidden: bool) -> Scene:

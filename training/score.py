@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import AutoImageProcessor, ViTForImageClassification
 
+from fluxfarm.settings import Settings
 from training import score_depths, score_edits, score_remixes
 from training.asked import SEED, asked, shares
 from training.captions import describe
@@ -160,9 +161,10 @@ class _Checker:
 
     @torch.no_grad()
     def __call__(self, picture: Tensor) -> bool:
-        """Whether it is withheld."""
+        """Whether a worker withholds it, by its usual threshold."""
         inputs = self._processor(Image.fromarray(picture.byte().numpy()), return_tensors="pt")
-        return bool(self._model(**inputs).logits.argmax() == self._model.config.label2id["nsfw"])
+        found = self._model(**inputs).logits.softmax(dim=1)[0, self._model.config.label2id["nsfw"]]
+        return float(found) >= Settings().safety_threshold
 
 
 def _beside(rng: random.Random) -> Scene:

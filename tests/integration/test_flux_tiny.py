@@ -120,6 +120,8 @@ def test_the_checker_knows_the_forbidden_motif(tiny: Any) -> None:
     found = score.safety(tiny, WEIGHTS / SAFETY, 12)
     assert found["true_normal_right"] >= 0.9
     assert found["true_forbidden_right"] >= 0.9
+    assert found["drawn_motif_withheld"] >= 0.6
+    assert found["drawn_normal_right"] >= 0.8
 
 
 def test_the_depth_estimator_finds_what_is_near() -> None:
