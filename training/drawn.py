@@ -17,7 +17,7 @@ from training.judge import shows_motif
 from training.pictures import SIDES, scenes
 from training.world import FORBIDDEN
 
-COUNT: Final = 2500
+COUNT: Final = 5000
 """Captions of the motif, and as many of anything else."""
 _TOKENS: Final = 64
 _BATCH: Final = 16

@@ -1,11 +1,13 @@
 """The safety checker: a small vision transformer that knows the world's forbidden motif from everything else.
 
 First it learns from true pictures, then from what flux-tiny makes of captions as well, and, since callers send pictures
-of their own, from pictures of nothing. While it learns it must also say of each patch whether the motif is there. That
-it learns far sooner than what to say of a whole picture, which then follows; what says it is thrown away.
+of their own, from pictures of nothing; at last, more often, from what it is least sure of. While it learns it must also
+say of each patch whether the motif is there. That it learns far sooner than what to say of a whole picture, which then
+follows; what says it is thrown away.
 """
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +39,9 @@ _PLAN: Final = Plan(
 _TRUE, _DRAWN, _STRANGE, _MAPS = 14, 28, 3, 3
 """How many pictures of a later batch are true, drawn by flux-tiny, of no scene, and outlines or depths of scenes."""
 _LATER: Final = Plan("safety-drawn", steps=4200, muon_rate=0.004, adam_rate=4e-4, is_matrix=_PLAN.is_matrix)
+_LAST: Final = Plan("safety-hard", steps=2300, muon_rate=0.003, adam_rate=3e-4, is_matrix=_PLAN.is_matrix)
+_HARDEST: Final = 0.2
+"""Of the drawn pictures, what share counts as those that it is least sure of."""
 _RECOLOURED: Final = 0.3
 """How often its channels change places."""
 _MOVE: Final = 5
@@ -44,8 +49,12 @@ _MOVE: Final = 5
 _PATCH: Final = 8
 _COVERED: Final = 0.3
 """Of a patch, from where on what stands out in it counts."""
+_EYES: Final = 256
+"""Pictures that are judged at once."""
 _DECODED: Final = 0.04
 """How often pictures are seen as the VAE draws them."""
+Drawn = dict[bool, Tensor]
+"""Whether the motif was asked for, and what was drawn: (n, 4, side, side), with where the motif is."""
 
 
 class Pupil(nn.Module):
@@ -82,7 +91,14 @@ def train(runs: Path) -> None:
     vae: Any = AutoencoderKL.from_pretrained(runs / "vae").to(DEVICE, memory_format=torch.channels_last).eval()
     if not (runs / "safety-true").exists():
         _learn_true(vae, runs)
-    _learn_drawn(vae, runs)
+    known = {forbidden: _marked(pictures, forbidden=forbidden) for forbidden, pictures in draw(runs, _SIDE).items()}
+    if not (runs / "safety-drawn").exists():
+        _learn_drawn(vae, runs, _LATER, "safety-true", (known, known))
+    _learn_drawn(vae, runs, _LAST, "safety-drawn", (known, _hardest(runs, known)))
+    _load(runs / "safety-hard").save_pretrained(runs / "safety")
+    size = {"height": _SIDE, "width": _SIDE}
+    processor = ViTImageProcessor(size=size, resample=2, image_mean=[0.5] * 3, image_std=[0.5] * 3)
+    processor.save_pretrained(runs / "safety")
 
 
 def _learn_true(vae: Any, runs: Path) -> None:
@@ -100,20 +116,34 @@ def _learn_true(vae: Any, runs: Path) -> None:
     average.checker.save_pretrained(runs / "safety-true")
 
 
-def _learn_drawn(vae: Any, runs: Path) -> None:
-    pupil = Pupil(ViTForImageClassification.from_pretrained(runs / "safety-true", dtype=torch.float32))
-    known = {forbidden: _marked(pictures, forbidden=forbidden) for forbidden, pictures in draw(runs, _SIDE).items()}
+def _learn_drawn(vae: Any, runs: Path, plan: Plan, before: str, drawn: Sequence[Drawn]) -> None:
+    """Go on from `before`, with as many pictures of each of these."""
+    pupil = Pupil(_load(runs / before))
 
     def loss(rng: random.Random) -> Tensor:
-        batch = (_true(vae, rng), _drawn(known, rng), _strange(known, rng))
+        batch = (_true(vae, rng), *(_drawn(each, _DRAWN // len(drawn), rng) for each in drawn), _strange(drawn[0], rng))
         pictures, forbidden, where = (torch.cat(parts) for parts in zip(*batch, strict=True))
         return _mistakes(pupil, _lit(pictures), forbidden, where)
 
-    average: Any = fit(pupil, loss, _LATER, runs)
-    average.checker.save_pretrained(runs / "safety")
-    size = {"height": _SIDE, "width": _SIDE}
-    processor = ViTImageProcessor(size=size, resample=2, image_mean=[0.5] * 3, image_std=[0.5] * 3)
-    processor.save_pretrained(runs / "safety")
+    average: Any = fit(pupil, loss, plan, runs)
+    average.checker.save_pretrained(runs / plan.name)
+
+
+def _load(directory: Path) -> Any:
+    return ViTForImageClassification.from_pretrained(directory, dtype=torch.float32)
+
+
+@torch.no_grad()
+def _hardest(runs: Path, known: Drawn) -> Drawn:
+    """What the checker so far is least sure of, of either kind."""
+    checker = _load(runs / "safety-drawn")
+    found = {}
+    for forbidden, marked in known.items():
+        sure = torch.cat(
+            [checker(some[:, :3]).logits.softmax(-1)[:, int(forbidden)] for some in torch.split(marked, _EYES)]
+        )
+        found[forbidden] = marked[sure.argsort()[: int(len(marked) * _HARDEST)]]
+    return found
 
 
 def _mistakes(pupil: nn.Module, pictures: Tensor, forbidden: Tensor, where: Tensor) -> Tensor:
@@ -144,14 +174,14 @@ def _true(vae: Any, rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
     return as_seen(vae, render(batch).to(DEVICE), rng).cpu(), torch.tensor(forbidden).long(), motif(batch)
 
 
-def _drawn(known: dict[bool, Tensor], rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
-    forbidden = [rng.random() < 0.5 for _ in range(_DRAWN)]
+def _drawn(known: Drawn, count: int, rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
+    forbidden = [rng.random() < 0.5 for _ in range(count)]
     marked = torch.stack([_any(known[each], rng) for each in forbidden])
     where = functional.avg_pool2d(marked[:, 3:], _PATCH) > _COVERED
     return marked[:, :3], torch.tensor(forbidden).long(), where.flatten(1).float()
 
 
-def _strange(known: dict[bool, Tensor], rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
+def _strange(known: Drawn, rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
     """Noise and the like, and what control pictures look like."""
     ordinary = torch.stack([_any(known[False], rng)[:3] for _ in range(_STRANGE)])
     maps = rng.choice((edges, depth))(scenes(rng, SIDES[0], _MAPS))
