@@ -83,13 +83,13 @@ def fitting(needs: Mapping[str, float], allowed: Sequence[str], has: float) -> s
     return next((each for each in allowed if needs[each] <= has), None)
 
 
-def remedy(offload: str, quantise: str, vae_tiling: str) -> str:
-    """The next smaller plan, for whoever ran out of memory with this one."""
-    allowed = offloads(quantise, compiled=False)
+def remedy(offload: str, quantise: str, vae_tiling: str, *, compiled: bool) -> str:
+    """The next smaller plan that goes with the rest, for whoever ran out of memory with this one."""
+    allowed = offloads(quantise, compiled=compiled)
     smaller = [each for each in allowed if OFFLOADS.index(each) > OFFLOADS.index(offload)]
     if smaller:
         return f"FLUXFARM_OFFLOAD={smaller[0]} needs less."
-    return "FLUXFARM_VAE_TILING=on needs less." if vae_tiling != "on" else "Only smaller pictures need less."
+    return "FLUXFARM_VAE_TILING=on needs less." if vae_tiling != "on" else "Smaller pictures need less."
 
 
 def require(settings: Settings) -> None:

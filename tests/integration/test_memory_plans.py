@@ -9,7 +9,7 @@ import torch
 from diffusers.hooks import HookRegistry
 
 from fluxfarm.errors import SettingsError, WorkerFault
-from fluxfarm.memory_plans import OFFLOADS, remedy, require
+from fluxfarm.memory_plans import OFFLOADS, require
 from fluxfarm.settings import Settings
 from tests.integration.test_kinds import drawn, half_mask, model, scene
 from tests.integration.test_loras import TINY, made
@@ -136,17 +136,20 @@ def test_a_large_picture_leaves_no_tiles_to_the_next(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("offload", "word", "said"),
+    ("options", "said"),
     [
-        ("none", "auto", "OFFLOAD=model"),
-        ("model", "auto", "OFFLOAD=group"),
-        ("group", "auto", "OFFLOAD=sequential"),
-        ("sequential", "auto", "VAE_TILING=on"),
-        ("sequential", "on", "smaller pictures"),
+        (DeviceOptions(offload="none"), "OFFLOAD=model"),
+        (DeviceOptions(offload="model"), "OFFLOAD=group"),
+        (DeviceOptions(offload="group"), "OFFLOAD=sequential"),
+        (DeviceOptions(offload="sequential"), "VAE_TILING=on"),
+        (DeviceOptions(offload="sequential", vae_tiling="on"), "Smaller pictures"),
+        (DeviceOptions(offload="model", quantise="nf4"), "VAE_TILING=on"),
+        (DeviceOptions(offload="none", compile=True), "OFFLOAD=model"),
+        (DeviceOptions(offload="model", compile=True), "VAE_TILING=on"),
     ],
 )
-def test_who_runs_out_of_memory_hears_of_the_next_smaller_plan(offload: str, word: str, said: str) -> None:
-    assert said in remedy(offload, "none", word)
+def test_who_runs_out_of_memory_hears_of_the_next_smaller_plan(options: DeviceOptions, said: str) -> None:
+    assert said in options.remedy
 
 
 def test_a_render_that_runs_out_of_memory_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

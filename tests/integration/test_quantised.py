@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fluxfarm.errors import SettingsError, WorkerFault
-from fluxfarm.memory_plans import remedy, require
+from fluxfarm.memory_plans import require
 from fluxfarm.settings import Settings
 from tests.integration.test_kinds import PROMPT, drawn, model, scene
 from tests.integration.test_loras import TINY, made
@@ -116,4 +116,4 @@ def test_what_cannot_come_and_go_is_refused_at_the_start(kind: str, offload: str
     require(Settings(quantise=kind, offload="model"))
     with pytest.raises(SettingsError, match=f"{kind} does not go with FLUXFARM_OFFLOAD={offload}"):
         require(Settings(quantise=kind, offload=offload))
-    assert offload not in remedy("model", kind, "auto")
+    assert offload not in DeviceOptions(offload="model", quantise=kind).remedy

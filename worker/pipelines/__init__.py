@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from fluxfarm import memory_plans
 from fluxfarm.catalog import Model
 from fluxfarm.errors import WorkerFault
 from fluxfarm.kinds import Control
@@ -39,6 +40,11 @@ class DeviceOptions:
     @classmethod
     def of(cls, settings: Settings) -> Self:
         return cls(**{field.name: getattr(settings, field.name) for field in fields(cls)})
+
+    @property
+    def remedy(self) -> str:
+        """What to do where the device's memory is too small."""
+        return memory_plans.remedy(self.offload, self.quantise, self.vae_tiling, compiled=self.compile)
 
 
 FOR_WORDS: Final = ("text_encoder", "lora_te")

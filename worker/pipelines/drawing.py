@@ -16,7 +16,6 @@ from PIL import Image
 
 from fluxfarm.catalog import Model
 from fluxfarm.errors import PredictionFailed, WorkerFault
-from fluxfarm.memory_plans import remedy
 from fluxfarm.status import Stage
 from worker.pipelines import Pixels, Rendered, RenderOrder, Watch
 from worker.pipelines.faults import device_faults
@@ -73,7 +72,7 @@ class Drawing:
         self._kind = kind
         self._loaded = loaded
         self._device = device
-        self._faults = partial(device_faults, remedy(options.offload, options.quantise, options.vae_tiling))
+        self._faults = partial(device_faults, options.remedy)
         self._pipe = kind.pipe
         self._sequence_length = model.max_sequence_length
         self._native_side = model.weights.native_side

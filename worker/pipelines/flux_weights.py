@@ -13,7 +13,7 @@ from transformers import CLIPTextModel, T5EncoderModel
 
 from fluxfarm.catalog import Model, Weights
 from fluxfarm.errors import WorkerFault
-from fluxfarm.memory_plans import AUTO, remedy
+from fluxfarm.memory_plans import AUTO
 from worker.pipelines import DeviceOptions
 from worker.pipelines.faults import LOADING_ERRORS, device_faults, first_line
 from worker.pipelines.placing import chosen, place
@@ -96,7 +96,7 @@ def _loaded(weights: Weights, options: DeviceOptions) -> Loaded:
         with device_faults():
             quantise(pipe, options.quantise, device)
     plan = chosen(pipe, device, options)
-    with device_faults(remedy(plan.offload, plan.quantise, plan.vae_tiling)):
+    with device_faults(plan.remedy):
         place(pipe, device, plan)
     return Loaded(pipe, words, device, dtype, plan)
 
