@@ -9,6 +9,7 @@ from typing import Any
 from fluxfarm.errors import SettingsError
 
 FOLDER = "cards"
+BUILT_IN = Path(__file__).with_name(FOLDER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +44,22 @@ def read_card(beside: Path, slug: str) -> Card | None:
     path = beside / FOLDER / f"{slug}.toml"
     if not path.is_file():
         return None
-    entry = _entry(path)
-    if "like" in entry:
-        like = path.with_name(f"{entry.pop('like')}.toml")
-        entry = {**_entry(like), **entry}
+    entry = _whole(path)
     read: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
     try:
         return Card(**read)
     except TypeError as error:
         raise SettingsError(f"the card {path} cannot be read: {error}") from error
+
+
+def _whole(path: Path) -> dict[str, Any]:
+    """With what it has of the card that it is like: of one beside it, or of one that comes with this release."""
+    entry = _entry(path)
+    if "like" not in entry:
+        return entry
+    like = path.with_name(f"{entry.pop('like')}.toml")
+    beside = like.is_file() and like != path
+    return {**_whole(like if beside else BUILT_IN / like.name), **entry}
 
 
 def _entry(path: Path) -> dict[str, Any]:

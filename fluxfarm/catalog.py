@@ -218,9 +218,13 @@ def stand_ins(settings: Settings) -> dict[str, str]:
 
 
 def tried_out(settings: Settings) -> Settings:
-    """With small weights for every model where no weights are named; whoever names some wants those and no others."""
+    """With small weights for every model where no weights are named; whoever names some wants those and no others.
+
+    The models of an operator's own catalogue are wanted either way.
+    """
     known = stand_ins(settings)
-    wanted = settings.models or tuple(dict(settings.weights)) or tuple(known)
+    own = _read(settings.catalog)[0] if settings.catalog is not None else {}
+    wanted = settings.models or tuple(dict.fromkeys((*(dict(settings.weights) or known), *own)))
     weights = settings.weights or tuple((slug, known[slug]) for slug in wanted if slug in known)
     return dataclasses.replace(settings, models=wanted, weights=weights)
 

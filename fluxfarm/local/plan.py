@@ -77,10 +77,10 @@ def together(catalog: Catalog, slugs: Iterable[str] | None = None) -> list[tuple
     """
     models = [catalog.models[slug] for slug in slugs or catalog.models]
     found: dict[str, list[str]] = {}
-    small = all(model.weights.stand_in for model in models)
+    first = next((model.drawn_with.whence for model in models if model.weights.stand_in), None)
     for model in models:
         drawn_with = model.drawn_with.whence
-        key = str(drawn_with == models[0].drawn_with.whence) if small else drawn_with
+        key = str(drawn_with == first) if model.weights.stand_in else drawn_with
         found.setdefault(key, []).append(model.slug)
     return [tuple(group) for group in found.values()]
 
