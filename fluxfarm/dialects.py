@@ -81,7 +81,7 @@ class Spoken:
         described = self.field.schema()
         ours = {theirs: word for word, theirs in self.wording.words.items()}
         if ours:
-            described["enum"] = [ours.get(word, word) for word in described["enum"]]
+            described["enum"] = [ours[word] for word in described["enum"] if word in ours]
             described |= {"default": ours[described["default"]], "examples": [ours[described["default"]]]}
         if self.wording.absent and not self.field.required:
             described["default"] = self.wording.absent[0]

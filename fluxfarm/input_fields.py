@@ -7,7 +7,7 @@ from fluxfarm.fields import Choice, Field, Flag, Number, OptionalText, Text, Who
 from fluxfarm.kinds import SOURCES, Control, Kind
 from fluxfarm.lora_field import lora_fields
 from fluxfarm.picture_field import Picture
-from fluxfarm.size_fields import EXTEND, MEGAPIXELS, size_fields
+from fluxfarm.size_fields import EXTENDED, size_fields
 
 LONGEST_PROMPT: Final = 10_000
 MOST_EXPANDED: Final = 2048
@@ -158,7 +158,7 @@ _RESULT: Final = (
 
 def fields_of(model: Model) -> tuple[Field, ...]:
     """The fields of a model, in the order in which they are shown."""
-    size = (EXTEND, MEGAPIXELS) if model.kind is Kind.FILL else size_fields(SOURCES[model.kind])
+    size = EXTENDED if model.kind is Kind.FILL else size_fields(SOURCES[model.kind])
     return (*_subject(model), *size, *_SERIES, *_sampling(model), *lora_fields(model.loras), *_RESULT)
 
 

@@ -11,7 +11,7 @@ from fluxfarm.inputs import Order
 from fluxfarm.kinds import Kind
 from fluxfarm.loras import AskedLora
 from fluxfarm.safety_policy import Policy, Ruling
-from fluxfarm.sizes import Size, render_size
+from fluxfarm.sizes import OWN_AREA, Size, render_size
 from fluxfarm.status import Status
 
 SEED_SPACE = 2**32
@@ -121,13 +121,18 @@ class Plan:
         partly = model.kind is Kind.TEXT and bool(self.picture_names)
         steps = self.num_inference_steps * (self.prompt_strength if partly else 1)
         passes = 2 if self.guided_away else 1
-        each = model.step_pixels(self.device_pixels(model), float(self.megapixels))
+        each = model.step_pixels(self.device_pixels(model), self._megapixels)
         return each * max(1.0, steps) * passes * len(self.seeds)
 
     def device_pixels(self, model: Model) -> float:
         if self.width is None or self.height is None:
-            return NATIVE_PIXELS * float(self.megapixels) * (model.weights.native_side**2 / NATIVE_PIXELS)
+            return NATIVE_PIXELS * self._megapixels * (model.weights.native_side**2 / NATIVE_PIXELS)
         if not model.weights.stand_in:
             return self.width * self.height
         small = render_size(Size(self.width, self.height), model.weights.native_side)
         return small.width * small.height
+
+    @property
+    def _megapixels(self) -> float:
+        """Of a picture that has not been looked at yet, one is expected."""
+        return 1.0 if self.megapixels == OWN_AREA else float(self.megapixels)

@@ -4,7 +4,8 @@ from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
 
 from fluxfarm.fields import Choice, Field, Whole, given, whole_number
-from fluxfarm.sizes import BY_RATIO, LARGEST, SIDE_DIVISORS, SMALLEST, STEP, Size, for_ratio, nearest_legal
+from fluxfarm.kinds import SOURCES, Kind
+from fluxfarm.sizes import BY_RATIO, LARGEST, OWN_AREA, SIDE_DIVISORS, SMALLEST, STEP, Size, for_ratio, nearest_legal
 
 MATCH: Final = "match_input_image"
 CUSTOM: Final = "custom"
@@ -13,19 +14,32 @@ SQUARE: Final = "1:1"
 _SIDES = {"width", "height"}
 _SIDE = Whole(SMALLEST, LARGEST, step=STEP)
 
-MEGAPIXELS: Final = Field(
-    "megapixels",
-    Choice((*SIDE_DIVISORS,), also={1: "1", 0.25: "0.25"}),
-    "Area of the picture, about, in megapixels. No effect with `width` and `height`.",
-    default="1",
+
+def _megapixels(description: str, *more: str) -> Field:
+    return Field("megapixels", Choice((*SIDE_DIVISORS, *more), also={1: "1", 0.25: "0.25"}), description, default="1")
+
+
+_AREA: Final = _megapixels("Area of the picture, about, in megapixels. No effect with `width` and `height`.")
+_AREA_OR_OWN: Final = _megapixels(
+    f"Area of the picture, about, in megapixels; `{OWN_AREA}`: that of `control_image`, as far as its sides go. No "
+    "effect with `width` and `height`.",
+    OWN_AREA,
 )
-EXTEND: Final = Field(
-    "aspect_ratio",
-    Choice((*BY_RATIO, MATCH)),
-    f"Shape to extend the picture to, on the sides that it lacks. `{MATCH}`: its own, and what `expand_…` adds.",
-    default=MATCH,
-    example="16:9",
+EXTENDED: Final = (
+    Field(
+        "aspect_ratio",
+        Choice((*BY_RATIO, MATCH)),
+        f"Shape to extend the picture to, on the sides that it lacks. `{MATCH}`: its own, and what `expand_…` adds.",
+        default=MATCH,
+        example="16:9",
+    ),
+    _megapixels(
+        f"Area of the picture, about, in megapixels; `{OWN_AREA}`: that of `image` with what is added, as far as its "
+        "sides go.",
+        OWN_AREA,
+    ),
 )
+"""Of a model that goes on beyond a picture's sides."""
 _WIDTH: Final = Field("width", _SIDE, "Width in pixels; goes together with `height`.", example=1024)
 _HEIGHT: Final = Field("height", _SIDE, "Height in pixels; goes together with `width`.", example=768)
 
@@ -39,7 +53,7 @@ def size_fields(source: str | None) -> tuple[Field, ...]:
         f"Shape of the picture. Left out: {like}`{CUSTOM}` with `width` and `height`, else `{SQUARE}`.",
         example="16:9",
     )
-    return ratio, MEGAPIXELS, _WIDTH, _HEIGHT
+    return ratio, _AREA_OR_OWN if source == SOURCES[Kind.CONTROL] else _AREA, _WIDTH, _HEIGHT
 
 
 def settle_shape(
@@ -62,6 +76,17 @@ def settle_shape(
         wrong["aspect_ratio"] = f'"{CUSTOM}" needs width and height'
     elif ratio == MATCH and source not in given:
         wrong["aspect_ratio"] = f'"{MATCH}" needs {source}'
+
+
+def settle_area(values: Mapping[str, Any], wrong: MutableMapping[str, str]) -> None:
+    """Put into `wrong` an area that is the source's own where the shape is not."""
+    if values.get("megapixels") == OWN_AREA and values.get("aspect_ratio") in BY_RATIO:
+        wrong["megapixels"] = f'"{OWN_AREA}" goes with the aspect_ratio "{MATCH}" alone'
+
+
+def area_rule() -> dict[str, Any]:
+    """What `settle_area` refuses, as a JSON Schema that has to hold."""
+    return {"not": given(aspect_ratio={"enum": [*BY_RATIO]}, megapixels={"const": OWN_AREA})}
 
 
 def size_rules(source: str | None) -> list[dict[str, Any]]:

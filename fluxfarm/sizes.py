@@ -36,6 +36,8 @@ BY_RATIO: Final = {
 }
 SIDE_DIVISORS: Final = {"1": 1, "0.25": 2}
 """What a choice of megapixels divides both sides by."""
+OWN_AREA: Final = "match_input"
+"""The choice of as many megapixels as the source has."""
 
 _MATCHING_AREA_WEIGHT: Final = 0.08
 _RENDER_AREA_WEIGHT: Final = 0.15
@@ -51,14 +53,15 @@ def for_ratio(ratio: str, megapixels: str) -> Size:
 
 
 def matching(source: Size, megapixels: str) -> Size:
-    """The legal size closest to the proportions of `source`, at about the native area (or its quarter).
+    """The legal size closest to the proportions of `source`, at about the native area (or its quarter, or its own).
 
     Proportions are kept even where a limit of the sides costs area. Those beyond 1440 to 256 are clamped to that, so
     that the picture has to be cropped to cover.
     """
-    side = NATIVE_SIDE / SIDE_DIVISORS[megapixels]
+    own = source.width * source.height
+    area = own if megapixels == OWN_AREA else (NATIVE_SIDE / SIDE_DIVISORS[megapixels]) ** 2
     sides = range(SMALLEST, LARGEST + 1, STEP)
-    return _closest(source.width / source.height, side * side, sides=sides, area_weight=_MATCHING_AREA_WEIGHT)
+    return _closest(source.width / source.height, area, sides=sides, area_weight=_MATCHING_AREA_WEIGHT)
 
 
 def nearest_legal(width: int, height: int) -> Size:

@@ -41,7 +41,10 @@ FROM (
 MEASURE = text("""
 INSERT INTO model_queues (model, pixel_step_microseconds, virtual_floor)
 SELECT recent.model, sum(o.device_microseconds)::float / sum(
-    (o.render_width * o.render_height::float + :changed_pixels * (i.plan ->> 'megapixels')::float + :word_pixels)
+    (
+        o.render_width * o.render_height::float + :word_pixels
+        + CASE WHEN :changed_pixels > 0 THEN :changed_pixels * (i.plan ->> 'megapixels')::float ELSE 0 END
+    )
     * o.steps
     * CASE WHEN i.plan ->> 'negative_prompt' IS NOT NULL AND (i.plan -> 'true_cfg_scale')::float > 1 THEN 2 ELSE 1 END
 ), 0

@@ -25,6 +25,7 @@ from fluxfarm.input_fields import fields_of
 from fluxfarm.kinds import Kind
 from fluxfarm.local.postgres import PrivatePostgres
 from fluxfarm.settings import Settings
+from fluxfarm.sizes import Size, render_size
 from tests.api import PATIENCE_SECONDS, Api, running, serving, until
 from tests.conftest import apart
 
@@ -149,6 +150,18 @@ def test_an_example_is_followed_in_its_depth(farm: Farm, said: dict[str, Any]) -
     assert isinstance(house, tuple)
     assert house[0] > house[2] + 60
     assert sky[2] > sky[0] + 60
+
+
+def test_what_is_extended_may_keep_the_area_that_it_then_has(farm: Farm) -> None:
+    wide = io.BytesIO()
+    Image.new("RGB", (448, 256), "blue").save(wide, "PNG")
+    image = f"data:image/png;base64,{base64.b64encode(wide.getvalue()).decode()}"
+    fields = {"prompt": PROMPT, "image": image, "expand_bottom": 64, "megapixels": "match_input"}
+    body = {"model": "flux-fill-dev", "input": {**fields, "num_inference_steps": 1}}
+    told = farm.post("/v1/prediction/run", body)
+    small = render_size(Size(448, 320), MODELS["flux-fill-dev"].weights.native_side)
+    with Image.open(io.BytesIO(requests.get(told["output"], timeout=60).content)) as drawn:
+        assert drawn.size == (small.width, small.height), "the tests' farm enlarges nothing"
 
 
 def test_a_model_of_a_mode_takes_that_mode(farm: Farm) -> None:

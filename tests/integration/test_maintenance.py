@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import make_url, text
 
 from fluxfarm import lifecycle, lookup, sent_pictures, sweeps, upkeep
-from fluxfarm.catalog import Catalog, Model
+from fluxfarm.catalog import Catalog, Model, load_catalog
 from fluxfarm.database import Database
 from fluxfarm.errors import Unavailable
 from fluxfarm.keys import Caller
@@ -290,6 +290,16 @@ def test_steps_that_were_done_twice_and_pictures_that_were_changed_measure_the_s
     assert rate(database) == pytest.approx(
         1000 / 2 / (16 * 16 + flux_dev.weights.native_side**2 + flux_dev.word_pixels)
     )
+
+
+def test_a_picture_that_kept_its_area_measures_by_what_was_drawn(database: Database, caller: Caller) -> None:
+    fill = load_catalog(Settings(models=("flux-fill-dev",))).model("flux-fill-dev")
+    create(database, caller, fill, image="https://example.com/a.png", expand_left=64, megapixels="match_input")
+    held = claim(database, fill)
+    with database.session_scope() as session:
+        lifecycle.complete(session, held, [output()], device_microseconds=1000)
+        upkeep.measure(session, fill)
+    assert rate(database) == pytest.approx(1000 / (16 * 16 + fill.word_pixels))
 
 
 def test_pictures_that_took_no_steps_measure_nothing_and_stop_nothing(

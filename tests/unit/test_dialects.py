@@ -124,6 +124,8 @@ def test_words_of_a_door_are_told_again(catalog: Catalog) -> None:
     assert order.megapixels == "0.25"
     assert oxen.told(order.echo)["image_size"] == "optimize_for_speed"
     assert not oxen.told(order.echo).keys() & {"megapixels", "num_outputs", "width"}
+    offered = oxen.schema(catalog.model("flux-fill-dev"))["properties"]["image_size"]["enum"]
+    assert offered == ["optimize_for_quality", "optimize_for_speed"], "the model has more, and the door no word for it"
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,9 @@ def test_each_takes_what_it_needs_and_refuses_to_go_without(model: Model) -> Non
 @given(data=st.data())
 def test_validation_and_schema_accept_the_same(model: Model, data: st.DataObject) -> None:
     validator = Draft202012Validator(schema(model))
-    values = st.sampled_from([None, URL, PNG, "1:1", "match_input_image", "custom", "x", 0, 1, 64, 512, 0.5, True])
+    values = st.sampled_from(
+        [None, URL, PNG, "1:1", "match_input_image", "match_input", "custom", "x", 0, 1, 64, 512, 0.5, True]
+    )
     names = st.sampled_from([*schema(model)["properties"], "mask", "control_image", "negative_prompt"])
     drawn = data.draw(st.dictionaries(names, values, max_size=5))
     # Null means left out, which the schema tells of where nothing else is the default.
@@ -118,6 +120,18 @@ def test_a_picture_is_extended_by_its_sides_or_to_a_shape() -> None:
     assert refused(fill, **both) == {"aspect_ratio": "conflicts with expand_right; leave out one of them"}
     assert parse(fill, {**needed(fill), "expand_left": 7, "expand_bottom": "9"}).expand == (7, 0, 0, 9)
     assert parse(fill, {**needed(fill), "aspect_ratio": "16:9"}).size is not None
+
+
+@pytest.mark.parametrize("slug", ["flux-canny-dev", "flux-depth-dev", "flux-fill-dev"])
+def test_a_picture_that_is_followed_may_keep_its_area(slug: str) -> None:
+    model = MODELS[slug]
+    plan = Plan.of(parse(model, {**needed(model), "megapixels": "match_input"}), kept={}, ruling=Ruling())
+    assert (plan.megapixels, plan.width) == ("match_input", None)
+    expected = Plan.of(parse(model, needed(model)), kept={}, ruling=Ruling())
+    assert plan.pixel_steps(model) == expected.pixel_steps(model), "until it is looked at"
+    shaped = refused(model, megapixels="match_input", aspect_ratio="16:9")
+    assert shaped == {"megapixels": '"match_input" goes with the aspect_ratio "match_input_image" alone'}
+    assert "must be one of 1, 0.25, not" in refused(MODELS["flux-dev"], megapixels="match_input")["megapixels"]
 
 
 @pytest.mark.parametrize("blank", [None, "", " ", " \n "])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fluxfarm.sizes import BY_RATIO, Size, for_ratio, matching, nearest_legal, render_size
+from fluxfarm.sizes import BY_RATIO, OWN_AREA, Size, for_ratio, matching, nearest_legal, render_size
 
 NATIVE_AREA = {"1": 1024 * 1024, "0.25": 512 * 512}
 repeatable = settings(max_examples=100, derandomize=True, database=None, deadline=None)
@@ -83,6 +83,20 @@ def test_matching_keeps_wide_proportions_at_the_price_of_area(ratio: float, choi
 @pytest.mark.parametrize("ratio", sorted(BY_RATIO.keys() - {"21:9", "9:21"}))
 def test_our_own_pictures_match_themselves(ratio: str, choice: str) -> None:
     assert matching(for_ratio(ratio, choice), choice) == for_ratio(ratio, choice)
+
+
+@pytest.mark.parametrize(
+    ("source", "own"),
+    [
+        (Size(512, 320), Size(512, 320)),
+        (Size(1440, 1440), Size(1440, 1440)),
+        (Size(500, 333), Size(480, 320)),
+        (Size(3000, 2000), Size(1440, 960)),
+        (Size(40, 40), Size(256, 256)),
+    ],
+)
+def test_matching_may_keep_the_area_of_the_source(source: Size, own: Size) -> None:
+    assert matching(source, OWN_AREA) == own
 
 
 def test_extreme_proportions_are_clamped() -> None:
