@@ -336,5 +336,6 @@ def _elsewhere(own: Weights, location: str, known: Mapping[str, Weights]) -> Wei
 
 
 def _lies_at(weights: Weights, location: str) -> bool:
-    """Whether that is where they lie, or where the hub's own directory keeps them."""
-    return location == weights.location or f"models--{weights.location.replace('/', '--')}" in Path(location).parts
+    """Whether that is where they lie, in any case, as the hub takes it, or where the hub's own directory keeps them."""
+    asked, own = location.lower(), weights.location.lower()
+    return asked == own or f"models--{own.replace('/', '--')}" in Path(asked).parts

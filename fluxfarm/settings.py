@@ -55,6 +55,13 @@ def number(value: str) -> float:
     return parsed
 
 
+def share(value: str) -> float:
+    parsed = float(value)
+    if not 0 < parsed <= 1:
+        raise ValueError("must be a number above 0, up to 1")
+    return parsed
+
+
 def count(value: str) -> int:
     parsed = int(value)
     if parsed < 1:
@@ -226,7 +233,7 @@ class Settings:
         one_of("any", "all"), "of several checkers, whether any of them or only all withhold a picture", default="any"
     )
     safety_labels: tuple[str, ...] = setting(words, "labels of classifiers that block a picture", default=("nsfw",))
-    safety_threshold: float = setting(number, "score from which such a label blocks", default=0.85)
+    safety_threshold: float = setting(share, "score, up to 1, from which such a label blocks", default=0.85)
 
     safety_limit_seconds: float = setting(
         number,

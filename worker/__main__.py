@@ -139,13 +139,7 @@ def _load(models: Sequence[Model], settings: Settings) -> tuple[list[Pipeline], 
 def _checking(models: Sequence[Model], settings: Settings) -> Checking | None:
     """What every picture of this process must pass: the checkers of all its models."""
     locations = [*dict.fromkeys(each for model in models for each in checkers.locations(model, settings))]
-    if not locations:
-        return None
-    return Checking(
-        pipelines.load_safety_checkers(locations, labels=settings.safety_labels, threshold=settings.safety_threshold),
-        all_must_agree=settings.safety_combine == "all",
-        limit_seconds=settings.safety_limit_seconds,
-    )
+    return Checking.of(locations, settings) if locations else None
 
 
 def _until_stopped(consume: Callable[[], None]) -> None:

@@ -9,11 +9,12 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from fluxfarm.moderation import Checked, Decision
 from fluxfarm.outcomes import Safety
-from worker.pipelines import Checker, Pixels, Verdict
+from fluxfarm.settings import Settings
+from worker.pipelines import Checker, Pixels, Verdict, load_safety_checkers
 
 log = logging.getLogger("fluxfarm")
 
@@ -79,6 +80,15 @@ class Checking:
         self._hangs = False
         self._failures = 0
         threading.Thread(target=self._run, name="check", daemon=True).start()
+
+    @classmethod
+    def of(cls, locations: Sequence[str], settings: Settings) -> Self:
+        """With the checkers that lie there, as the settings want them; raises `WorkerFault` if one cannot be used."""
+        return cls(
+            load_safety_checkers(locations, labels=settings.safety_labels, threshold=settings.safety_threshold),
+            all_must_agree=settings.safety_combine == "all",
+            limit_seconds=settings.safety_limit_seconds,
+        )
 
     @property
     def broken(self) -> bool:

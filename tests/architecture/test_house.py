@@ -12,6 +12,7 @@ from api.codes import CANCELLATIONS, CANCELLED, ERRORS, FAILURE_NUMBERS, FAILURE
 from benchmarks import seeded_bugs
 from fluxfarm import errors
 from fluxfarm.catalog import load_catalog
+from fluxfarm.cli.main import main
 from fluxfarm.cli.model_pages import pages
 from fluxfarm.cli.settings import page
 from fluxfarm.errors import FluxfarmError
@@ -125,6 +126,11 @@ def test_settings_that_documents_name_exist() -> None:
     pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "deploy").rglob("*")]
     named = {word for path in pages if path.is_file() for word in re.findall(r"FLUXFARM_[A-Z0-9_]+", path.read_text())}
     assert named - known == set()
+
+
+def test_the_readme_names_every_command() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert [name for name in main.commands if not re.search(rf"`fluxfarm {name}\b", readme)] == []
 
 
 def test_every_error_code_is_documented() -> None:

@@ -1,5 +1,6 @@
 """The real pipeline in a real worker, from the row to the file."""
 
+import base64
 import io
 
 from PIL import Image
@@ -32,7 +33,12 @@ def test_a_worker_of_stand_in_weights_draws_what_was_asked_for(farm: Farm) -> No
 
 def test_the_safety_checker_withholds_what_the_small_flux_drew_of_its_motif_and_nothing_else(farm: Farm) -> None:
     worker = farm.processes.worker(
-        "flux-dev", step_limit_seconds="60", dtype="float32", safety_checker=str(CHECKER), enlarge_stand_ins="false"
+        "flux-dev",
+        step_limit_seconds="60",
+        dtype="float32",
+        safety_checker=str(CHECKER),
+        enlarge_stand_ins="false",
+        picture_metadata="off",
     )
     previews = Previews(redis_client(farm.settings))
     asked = {"num_inference_steps": 20, "num_outputs": 4, "seed": 4}
@@ -42,7 +48,11 @@ def test_the_safety_checker_withholds_what_the_small_flux_drew_of_its_motif_and_
     forbidden = farm.create("flux-dev", FORBIDDEN, **asked)
     farm.wait_for(normal, "succeeded")
     farm.assert_ended_once(normal, pictures=4)
-    assert previews.last(normal) is not None
+    preview = previews.last(normal)
+    assert preview is not None
+    bare = [b"".join(farm.store.read(key)) for key in farm.outputs(normal)]
+    for data in (*bare, base64.b64decode(preview.data)):
+        assert not Image.open(io.BytesIO(data)).info.keys() & {"exif", "xmp"}, "its operator wants it bare"
     farm.wait_for(forbidden, "failed")
     assert farm.row(forbidden).error_code == "content_blocked"
     assert farm.outputs(forbidden) == farm.stored(forbidden) == set()

@@ -16,6 +16,8 @@ from PIL import Image
 from transformers import AutoImageProcessor, ViTConfig, ViTForImageClassification
 
 from fluxfarm.errors import WorkerFault
+from fluxfarm.settings import Settings
+from worker.checking import Checking
 from worker.pipelines import Checker, Pixels, load_safety_checkers
 
 PROCESSOR = {
@@ -88,6 +90,17 @@ def test_the_labels_and_the_threshold_decide(classifier: Path) -> None:
     assert always.check(picture("blue")) == always.check(picture("blue"))
     assert always.check(picture("blue")).blocked
     assert always.check(picture("blue")).label == "normal"
+
+
+def test_the_settings_say_whether_any_of_them_blocks_or_only_all(classifier: Path, tmp_path: Path) -> None:
+    other_way = Path(shutil.copytree(classifier, tmp_path / "other"))
+    config = json.loads((other_way / "config.json").read_text())
+    names = {"id2label": {"0": "nsfw", "1": "normal"}, "label2id": {"nsfw": 0, "normal": 1}}
+    (other_way / "config.json").write_text(json.dumps(config | names))
+    for combine, blocked in (("any", True), ("all", False)):
+        both = Checking.of([str(classifier), str(other_way)], Settings(safety_combine=combine))
+        judged = both.check(picture("red"))
+        assert ([each.blocked for each in judged.findings], judged.blocked) == ([True, False], blocked)
 
 
 def test_a_label_that_the_classifier_lacks_is_refused(classifier: Path) -> None:

@@ -82,7 +82,8 @@ def test_the_licence_is_known_however_it_is_written(tmp_path: Path, licence: str
 
 
 @pytest.mark.parametrize("there", [
-    "black-forest-labs/FLUX.1-dev", "/cache/hub/models--black-forest-labs--FLUX.1-dev/snapshots/0ef5fff"
+    "black-forest-labs/FLUX.1-dev", "Black-Forest-Labs/flux.1-dev",
+    "/cache/hub/models--black-forest-labs--FLUX.1-dev/snapshots/0ef5fff"
 ])  # fmt: skip
 def test_a_licence_is_not_left_behind_under_another_name(there: str) -> None:
     dev = {**SCHNELL, "weights": (("flux-schnell", there),), "safety_checker": CHECKER}
@@ -95,6 +96,12 @@ def test_a_licence_is_not_left_behind_under_another_name(there: str) -> None:
 def test_other_words_are_not_taken_for_a_licence(value: str) -> None:
     with pytest.raises(SettingsError, match="must be non-commercial, or commercial:"):
         Settings.from_environment({"FLUXFARM_BFL_LICENSE": value})
+
+
+@pytest.mark.parametrize("value", ["85", "1.01", "0", "nan", "-0.5", "high"])
+def test_a_threshold_that_no_score_can_reach_is_refused(value: str) -> None:
+    with pytest.raises(SettingsError, match="FLUXFARM_SAFETY_THRESHOLD"):
+        Settings.from_environment({"FLUXFARM_SAFETY_THRESHOLD": value})
 
 
 def started(*words: str, **settings: str) -> subprocess.CompletedProcess[str]:
