@@ -58,7 +58,10 @@ class Order:
 
 
 def schema(model: Model) -> dict[str, Any]:
-    """JSON Schema of the input of `model` in its canonical form; `parse` also takes nulls, and numbers as text."""
+    """JSON Schema of the input of `model` in its canonical form.
+
+    `parse` also takes nulls, numbers as text, and a negative prompt of any model where it is blank.
+    """
     fields = fields_of(model)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

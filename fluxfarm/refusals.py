@@ -11,6 +11,8 @@ from fluxfarm.sent import shortened
 _MOST_UNKNOWN: Final = 20
 """Unknown fields that a refusal names; a body may hold a million, and looking for near names takes time."""
 _MOST_SUMMED_UP: Final = 3
+_SAYS_NOTHING_BLANK: Final = "negative_prompt"
+"""A field that is blank by default elsewhere: who sends every field sends it to models that have none, too."""
 
 
 def invalid(wrong: Sequence[FieldError]) -> InvalidInput:
@@ -31,11 +33,16 @@ def no_object(place: str, sent: Any) -> InvalidInput:
 
 
 def unknown_fields(place: str, sent: Mapping[str, Any], names: Sequence[str]) -> Iterable[FieldError]:
-    """Those that were sent and are none of these."""
-    for name in islice((name for name in sent if name not in names), _MOST_UNKNOWN):
+    """Those that were sent and are none of these; but for a negative prompt that is blank, which is none."""
+    unknown = [name for name in sent if name not in names and not _says_nothing(name, sent[name])]
+    for name in islice(unknown, _MOST_UNKNOWN):
         near = difflib.get_close_matches(name[:100], names, n=1)
         known = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(names)}"
         yield wrong_field(place, str(shortened(name)), f"is not a field of this model; {known}", sent[name])
-    more = sum(name not in names for name in sent) - _MOST_UNKNOWN
+    more = len(unknown) - _MOST_UNKNOWN
     if more > 0:
         yield FieldError(place or "body", f"has {more} more fields that this model does not have")
+
+
+def _says_nothing(name: str, value: Any) -> bool:
+    return name == _SAYS_NOTHING_BLANK and (value is None or (isinstance(value, str) and not value.strip()))

@@ -28,6 +28,8 @@ farm = "http://127.0.0.1:8000"
 headers = {{"X-API-Key": os.environ["FLUXFARM_API_KEY"]}}
 body = {{"model": "{slug}", "input": {input}}}
 created = requests.post(f"{{farm}}/v1/prediction", headers=headers, json=body, timeout=60).json()
+if created["status"] != "success":
+    raise SystemExit(created["error"])
 while True:
     found = requests.get(
         f"{{farm}}/v1/prediction/{{created['predictionID']}}?wait=30", headers=headers, timeout=60
@@ -35,11 +37,12 @@ while True:
     if found["status"] not in ("starting", "processing"):
         break
     time.sleep(1)
-print(found["output"] or found["error"])"""
+print(found.get("output") or found["error"])"""
 JAVASCRIPT = """const farm = "http://127.0.0.1:8000"
 const headers = {{ "X-API-Key": process.env.FLUXFARM_API_KEY, "Content-Type": "application/json" }}
 const body = JSON.stringify({{ model: "{slug}", input: {input} }})
 const created = await (await fetch(`${{farm}}/v1/prediction`, {{ method: "POST", headers, body }})).json()
+if (created.status !== "success") throw new Error(created.error)
 let found
 do {{
   found = await (await fetch(`${{farm}}/v1/prediction/${{created.predictionID}}?wait=30`, {{ headers }})).json()

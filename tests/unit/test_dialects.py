@@ -110,6 +110,12 @@ def test_what_means_left_out(catalog: Catalog) -> None:
     assert dialect("nim").order(catalog.model("flux-dev"), {"prompt": "a fox", "seed": 7}).seed == 7
 
 
+@pytest.mark.parametrize("slug", FAMILY)
+def test_oxens_blank_negative_prompt_is_none_to_every_model(catalog: Catalog, slug: str) -> None:
+    sent = {**minimal("oxen", catalog.model(slug)), "negative_prompt": " "}
+    assert dialect("oxen").order(catalog.model(slug), sent).negative_prompt is None
+
+
 def test_a_doors_shape_is_for_pictures_from_words(catalog: Catalog) -> None:
     oxen = dialect("oxen")
     assert oxen.order(catalog.model("flux-dev"), {"prompt": "a fox", "image": PICTURE}).size is None

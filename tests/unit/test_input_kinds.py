@@ -146,6 +146,15 @@ def test_a_blank_negative_prompt_is_none_and_costs_nothing(blank: str | None) ->
     assert parse(flux, {"prompt": "x", "negative_prompt": "a cat"}).notices != ()
 
 
+@pytest.mark.parametrize("slug", ["flux-canny-dev", "flux-fill-dev", "flux-redux-dev"])
+def test_a_blank_negative_prompt_is_none_to_those_that_know_none_too(slug: str) -> None:
+    model = MODELS[slug]
+    for blank in (None, "", " "):
+        assert parse(model, {**needed(model), "negative_prompt": blank}).negative_prompt is None
+    for text in ("a cat", 3):
+        assert "is not a field of this model" in refused(model, negative_prompt=text)["negative_prompt"]
+
+
 @pytest.mark.parametrize(
     ("slug", "beside"),
     [("flux-dev", 512), ("flux-schnell", 256), ("flux-redux-dev", 512 + 729), ("flux-kontext-dev", 512)],
