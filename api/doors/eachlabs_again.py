@@ -12,12 +12,15 @@ from api.services import services
 from fluxfarm import lookup
 from fluxfarm.errors import FieldError, InvalidInput, NotFound, ObjectMissing
 from fluxfarm.input_fields import fields_of
+from fluxfarm.input_rules import SIDES
 from fluxfarm.keys import Caller
 from fluxfarm.lookup import PredictionView
 from fluxfarm.sent import shortened
+from fluxfarm.sizes import BY_RATIO, OWN_AREA
 
 FIELDS: Final = ("model", "priority", "input")
 _SHAPE: Final = frozenset({"aspect_ratio", "width", "height"})
+_EXPANDED: Final = frozenset(f"expand_{side}" for side in SIDES)
 
 
 def sent(prediction: uuid.UUID) -> dict[str, Any]:
@@ -49,8 +52,7 @@ def asked(caller: Caller, prediction: uuid.UUID, said: Mapping[str, Any]) -> dic
     if view is None:
         raise NotFound("There is no such prediction.")
     instead = dict(said.get("input", {}))
-    left_out = _SHAPE if _SHAPE & instead.keys() else frozenset()
-    kept = {name: value for name, value in view.input.items() if name not in left_out}
+    kept = beside(instead, view.input)
     if said.get("model") not in (None, view.model):
         kept = _chosen(view.model, kept)
     pictures = {name: _picture(view, name) for name in view.plan.picture_keys if name not in instead}
@@ -59,6 +61,16 @@ def asked(caller: Caller, prediction: uuid.UUID, said: Mapping[str, Any]) -> dic
     whole = {name: value for name, value in asked_for.items() if value is not None}
     priority = {"priority": said["priority"]} if "priority" in said else {}
     return {"model": said.get("model") or view.model, "input": whole, **priority}
+
+
+def beside(instead: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
+    """What was sent, but for what says the size in words that do not go with those that are said instead."""
+    left_out = _SHAPE if _SHAPE & instead.keys() else frozenset()
+    if instead.get("aspect_ratio") in BY_RATIO:
+        left_out |= _EXPANDED | ({"megapixels"} if sent.get("megapixels") == OWN_AREA else set())
+    elif any(instead.get(name) not in (None, 0, "0") for name in _EXPANDED):
+        left_out |= {"aspect_ratio"}
+    return {name: value for name, value in sent.items() if name not in left_out}
 
 
 def _chosen(slug: str, kept: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """`fluxfarm doctor`: what is missing, and how to mend it."""
 
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from fluxfarm import checkers, lookup, schema, starting
 from fluxfarm.card import Card
-from fluxfarm.catalog import load_catalog
+from fluxfarm.catalog import Model, load_catalog
 from fluxfarm.cli.context import farm_settings
 from fluxfarm.database import Database
 from fluxfarm.errors import FluxfarmError
@@ -83,16 +83,25 @@ def _packages(settings: Settings) -> Finding:
 
 
 def _devices(settings: Settings) -> list[Finding]:
-    """What the largest device can serve, by what the cards reckon; weights that are stand-ins fit anywhere."""
+    """What the largest device can serve, by what the cards reckon, of real weights; stand-ins fit anywhere."""
     served = load_catalog(settings).models.values()
-    real = [model for model in served if model.card and not model.weights.stand_in]
+    real = [model for model in served if not model.weights.stand_in]
     found = memory_gib()
     if not found:
         need = "; real weights need one" if real else ""
         return [Finding("devices", f"no NVIDIA device, renders on the processor{need}")]
-    has = max(found)
-    fits = [f"{each.slug}: {_plan(each.card, settings, has)}" for each in real if each.card]
-    return [Finding("devices", f"{has:.0f} GiB on the largest of {len(found)}; {'; '.join(fits) or 'stand-ins fit'}")]
+    small = "" if real else "stand-ins fit, and real weights so: "
+    fits = "; ".join(f"{', '.join(slugs)}: {plan}" for plan, slugs in _fits(real or served, settings, max(found)))
+    return [Finding("devices", f"{max(found):.0f} GiB on the largest of {len(found)}; {small}{fits}")]
+
+
+def _fits(models: Iterable[Model], settings: Settings, has: float) -> Iterable[tuple[str, list[str]]]:
+    """The models by their plans."""
+    found: dict[str, list[str]] = {}
+    for model in models:
+        plan = _plan(model.card, settings, has) if model.card else "has no card that says how large it is"
+        found.setdefault(plan, []).append(model.slug)
+    return found.items()
 
 
 def _plan(card: Card, settings: Settings, has: float) -> str:

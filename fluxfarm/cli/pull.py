@@ -32,7 +32,7 @@ def pull(slug: str, revision: str | None) -> None:
     model = load_catalog(settings).model(slug)
     weights = model.weights
     if path := _pull(weights, revision or weights.revision):
-        click.echo(f"To stay at that commit: FLUXFARM_WEIGHTS={slug}={path}")
+        click.echo(f"To stay at that commit: FLUXFARM_WEIGHTS={model.slug}={path}")
     if weights.base is not None:
         _pull(weights.base, weights.base.revision)
     if (estimator := weights.depth_source) is not None and not _here(estimator):

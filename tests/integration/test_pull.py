@@ -138,6 +138,11 @@ def test_weights_come_whole_at_one_commit_and_only_once(hub: Hub, tmp_path: Path
     assert hub.fetched == []
 
 
+def test_the_advice_names_the_model_as_settings_do(hub: Hub, tmp_path: Path) -> None:
+    _, said, _ = pulled(tmp_path, slug="black-forest-labs/FLUX.1-Krea-dev", HF_ENDPOINT=hub.url)
+    assert "FLUXFARM_WEIGHTS=flux-krea-dev=" in said
+
+
 def test_a_connection_that_breaks_is_taken_up_where_it_broke(hub: Hub, tmp_path: Path) -> None:
     hub.cuts = 1
     assert pulled(tmp_path, HF_ENDPOINT=hub.url)[0] == 0

@@ -1,11 +1,14 @@
 """What doctor says of a device's memory, with a driver's program that we play."""
 
 import importlib.util
+import json
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fluxfarm.catalog import BUILT_IN, tried_out
 from fluxfarm.cli.doctor import _devices, _packages
 from fluxfarm.settings import Settings
 
@@ -44,6 +47,26 @@ def test_it_goes_by_the_settings(
 ) -> None:
     play(32607, monkeypatch, tmp_path)
     assert _devices(replace(REAL, **chosen))[0].found.endswith(f"flux-dev: {prefixed(said)}")
+
+
+def test_who_tries_stand_ins_out_is_told_what_real_weights_would_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    play(81559, monkeypatch, tmp_path)
+    told = _devices(tried_out(Settings()))[0].found
+    assert told.startswith("80 GiB on the largest of 1; stand-ins fit, and real weights so: flux-dev, flux-krea-dev, ")
+    assert told.endswith("flux-redux-dev: FLUXFARM_OFFLOAD=none, 34.8 GiB")
+
+
+def test_a_model_without_a_card_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    play(81559, monkeypatch, tmp_path)
+    content = tomllib.loads(BUILT_IN.read_text())["models"]["flux-dev"]
+    lines = "".join(f"{name} = {json.dumps(content[name])}\n" for name in content if isinstance(content[name], str))
+    bounds = "steps = { minimum = 1, maximum = 50, default = 28 }\nmax_sequence_length = 512\n"
+    catalog = tmp_path / "catalog.toml"
+    catalog.write_text(f"[models.mine]\n{lines}{bounds}pixel_step_microseconds = 1\n")
+    told = _devices(Settings(catalog=catalog, models=("flux-dev", "mine")))[0].found
+    assert told.endswith("mine: has no card that says how large it is")
 
 
 def prefixed(said: str) -> str:

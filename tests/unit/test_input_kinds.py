@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from api.doors.eachlabs_again import beside
 from fluxfarm.catalog import Model, load_catalog, stand_ins, tried_out
 from fluxfarm.errors import InvalidInput
 from fluxfarm.inputs import parse, schema
@@ -132,6 +133,23 @@ def test_a_picture_that_is_followed_may_keep_its_area(slug: str) -> None:
     shaped = refused(model, megapixels="match_input", aspect_ratio="16:9")
     assert shaped == {"megapixels": '"match_input" goes with the aspect_ratio "match_input_image" alone'}
     assert "must be one of 1, 0.25, not" in refused(MODELS["flux-dev"], megapixels="match_input")["megapixels"]
+
+
+@pytest.mark.parametrize(
+    ("first", "instead"),
+    [
+        ({"expand_right": 64}, {"aspect_ratio": "16:9"}),
+        ({"expand_right": 64, "megapixels": "match_input"}, {"aspect_ratio": "16:9"}),
+        ({"aspect_ratio": "16:9"}, {"expand_top": "64"}),
+        ({"expand_right": 64}, {"aspect_ratio": "match_input_image", "expand_top": 0}),
+    ],
+)
+def test_a_picture_is_extended_again_in_other_words(first: dict[str, Any], instead: dict[str, Any]) -> None:
+    fill = MODELS["flux-fill-dev"]
+    echo = parse(fill, {**needed(fill), **first}).echo
+    again = parse(fill, {**beside(instead, echo), **instead})
+    assert {name: str(again.echo[name]) for name in instead} == {name: str(value) for name, value in instead.items()}
+    assert again.echo["expand_right"] == (64 if instead.get("aspect_ratio") == "match_input_image" else 0)
 
 
 @pytest.mark.parametrize("blank", [None, "", " ", " \n "])
