@@ -330,8 +330,9 @@ def _elsewhere(own: Weights, location: str, known: Mapping[str, Weights]) -> Wei
     """
     base = own.base or own if location.endswith(".safetensors") else own.base
     licence = next((each.licence for each in known.values() if _lies_at(each, location)), own.licence)
+    kept = dataclasses.replace(own, depth_estimator=own.depth_source, checkers=own.checker_sources)
     return dataclasses.replace(
-        own, name=location, location=location, licence=licence, revision="main", beside=Path(), base=base
+        kept, name=location, location=location, licence=licence, revision="main", beside=Path(), base=base
     )
 
 

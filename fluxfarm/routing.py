@@ -54,7 +54,10 @@ def choose(catalog: Catalog, name: str, sent: Any, place: str = "input") -> Chos
     given = {field for field, value in sent.items() if value is not None} if isinstance(sent, dict) else set()
     slug, because = _meant(sent if isinstance(sent, dict) else {}, given, place)
     if slug not in catalog.models:
-        raise _refused(place, because or "model", f"needs the model {slug}, which is not served here")
+        there = ", ".join(catalog.models)
+        raise _refused(
+            place, because or "model", f"needs the model {slug}, which is not served here, as these are: {there}"
+        )
     rest = {field: value for field, value in sent.items() if field != MODE.name} if isinstance(sent, dict) else sent
     return Chosen(catalog.models[slug], rest, f"flux chose {slug}" + (f" for {because}." if because else "."))
 
@@ -97,7 +100,7 @@ def schema(catalog: Catalog, schema_of: Callable[[Model], dict[str, Any]] = inpu
 
 
 def _of_any(variants: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What holds of a field whichever of the models takes it, in the words of the first."""
+    """What some of the models take of a field, in the words of the first; what differs but is no bound is left out."""
     first, *others = variants
     alike = {name for name in first if all(name in each and each[name] == first[name] for each in others)}
     widest = {
@@ -105,7 +108,9 @@ def _of_any(variants: Sequence[dict[str, Any]]) -> dict[str, Any]:
         for name, widest_of in (("minimum", min), ("maximum", max))
         if all(name in each for each in variants)
     }
-    return {name: first[name] for name in first if name in alike | {"description", "examples"}} | widest
+    words = dict.fromkeys(word for each in variants for word in each.get("enum", ()))
+    choices = {"enum": [*words]} if all("enum" in each for each in variants) else {}
+    return {name: first[name] for name in first if name in alike | {"description", "examples"}} | widest | choices
 
 
 def _meant(sent: Mapping[str, Any], given: set[str], place: str) -> tuple[str, str | None]:

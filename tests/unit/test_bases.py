@@ -48,3 +48,20 @@ native_side = 1024
     found = load_catalog(Settings(catalog=path, models=("flux-krea-dev",), weights=chosen)).model("flux-krea-dev")
     assert found.weights.base is not None
     assert (found.weights.source, found.weights.base.source) == (str(tmp_path / "mine.safetensors"), DEV)
+
+
+def test_what_lies_beside_a_catalogue_stays_there_wherever_the_weights_lie(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.toml"
+    path.write_text("""
+[weights.flux-depth-dev]
+location = "black-forest-labs/FLUX.1-Depth-dev"
+depth_estimator = "./depth"
+checkers = ["./checker"]
+licence = "flux-1-dev"
+native_side = 1024
+""")
+    chosen = (("flux-depth-dev", "/models/FLUX.1-Depth-dev"),)
+    found = load_catalog(Settings(catalog=path, models=("flux-depth-dev",), weights=chosen)).model("flux-depth-dev")
+    assert found.weights.source == "/models/FLUX.1-Depth-dev"
+    assert found.weights.depth_source == str(tmp_path / "depth")
+    assert found.weights.checker_sources == (str(tmp_path / "checker"),)

@@ -59,6 +59,10 @@ def test_what_the_least_call_means(
 GUIDANCE = {"eachlabs": "guidance", "oxen": "guidance", "nim": "cfg_scale"}
 
 
+def flat(types: str | list[str]) -> list[str]:
+    return types if isinstance(types, list) else [types]
+
+
 @pytest.mark.parametrize(
     ("door", "slug"), [(door, slug) for door in GUIDANCE for slug in FAMILY if door != "nim" or slug not in NOT_AT_NIM]
 )
@@ -67,6 +71,10 @@ def test_the_schema_says_what_is_read(catalog: Catalog, door: str, slug: str) ->
     schema = dialect(door).schema(model)
     Draft202012Validator.check_schema(schema)
     Draft202012Validator(schema).validate(minimal(door, model))
+    for name, described in schema["properties"].items():
+        said = {"description", "examples"} | ({"default"} if name not in schema["required"] else set())
+        ranged = {"minimum", "maximum"} if {"integer", "number"} & {*flat(described["type"])} else set()
+        assert said | ranged <= described.keys(), name
     echo = dialect(door).told(dialect(door).order(model, minimal(door, model)).echo)
     for name, described in schema["properties"].items():
         if described.get("default") is not None and name not in ("prompt", "seed"):

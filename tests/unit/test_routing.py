@@ -67,7 +67,10 @@ def test_an_unknown_mode_is_refused() -> None:
 
 def test_what_is_not_served_is_said() -> None:
     small = load_catalog(Settings(models=("flux-dev",)))
-    assert "flux-fill-dev, which is not served here" in refusal({"image": URL, "mask": URL}, small).message
+    assert (
+        "flux-fill-dev, which is not served here, as these are: flux-dev"
+        in refusal({"image": URL, "mask": URL}, small).message
+    )
 
 
 def test_its_schema_is_valid_and_tells_of_every_field() -> None:
@@ -78,3 +81,7 @@ def test_its_schema_is_valid_and_tells_of_every_field() -> None:
     validator = Draft202012Validator(found)
     assert not validator.is_valid({"image": URL})
     assert not validator.is_valid({"prompt": "x", "zebra": 1})
+    words = {name: found["properties"][name]["enum"] for name in ("megapixels", "aspect_ratio")}
+    assert words["megapixels"] == ["1", "0.25", "match_input"]
+    assert {"16:9", "custom", "match_input_image", None} <= {*words["aspect_ratio"]}, "what any of them takes"
+    assert not validator.is_valid({"prompt": "x", "megapixels": "match_input"}), "and what no other does"
