@@ -123,6 +123,8 @@ class Whole:
 
     @property
     def allowed(self) -> str:
+        if self.minimum == self.maximum:
+            return str(self.minimum)
         steps = f" in steps of {self.step}" if self.step > 1 else ""
         return f"a whole number from {self.minimum} to {self.maximum}{steps}"
 

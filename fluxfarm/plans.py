@@ -47,6 +47,8 @@ class Plan:
     safety_set_by: str = "deployment"
     safety_off_ignored: bool = False
     """Its owner asked for no check, in vain; see `fluxfarm.safety_policy.Ruling`."""
+    notices: tuple[str, ...] = ()
+    """What its owner should know of what was asked for."""
     test_outcome: str | None = None
     """What a client's program is tried on, instead of a picture: a code of failure, or `slow=` seconds before it."""
 
@@ -80,12 +82,13 @@ class Plan:
             redux_strength=order.redux_strength,
             expand=order.expand,
             loras=order.loras,
+            notices=order.notices,
             test_outcome=test_outcome,
         )
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        tuples = {name: tuple(stored[name]) for name in ("seeds", "expand") if name in stored}
+        tuples = {name: tuple(stored[name]) for name in ("seeds", "expand", "notices") if name in stored}
         loras = tuple(AskedLora.from_json(each) for each in stored.get("loras", ()))
         return cls(**{**stored, **tuples, "loras": loras})
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api import safety, uploads
+from api import notices, safety, uploads
 from api.asked import Asked
 from api.doors import eachlabs_words as words
 from api.doors.eachlabs_create import DIALECT
@@ -40,11 +40,7 @@ def told(asked: Asked) -> dict[str, Any]:
         "pixel_steps": round(pixel_steps),
         "estimated_seconds": round(seconds, 3),
         "queue": words.standing(line.end(seconds) if line else None),
-        "notices": [
-            *([model.weights.notice] if model.weights.notice else []),
-            *asked.order.notices,
-            *safety.notices(plan),
-        ],
+        "notices": notices.foretold(plan, model),
     }
 
 

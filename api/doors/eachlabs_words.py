@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from api import cards, links, safety
+from api import cards, links, notices, safety
 from api.doors.eachlabs_create import DIALECT
 from api.pace import eta_seconds
 from api.services import services
@@ -59,7 +59,7 @@ def prediction(view: PredictionView) -> dict[str, Any]:
         "logs": _logs(view),
         "error": result.error_message if result else None,
         "error_code": result.error_code if result else None,
-        "notices": _notices(view),
+        "notices": notices.told(view),
         "made_with": result.made_with if result else None,
         "metrics": _metrics(view),
         "progress": _progress(view),
@@ -176,12 +176,6 @@ def _logs(view: PredictionView) -> str:
         lines += [str(tqdm.format_meter(at.steps, at.steps, 0, ncols=80))] * (at.picture - 1)
         lines.append(str(tqdm.format_meter(at.step, at.steps, at.picture_seconds, ncols=80)))
     return "\n".join(lines) + "\n" if view.started_at else ""
-
-
-def _notices(view: PredictionView) -> list[str]:
-    served = services().catalog.models.get(view.model)
-    own = [served.weights.notice] if served and served.version == view.version and served.weights.notice else []
-    return [*own, *safety.notices(view.plan), *(view.result.notices if view.result else ())]
 
 
 def _metrics(view: PredictionView) -> dict[str, Any]:

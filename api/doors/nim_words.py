@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from PIL import Image
 
-from api import pace
+from api import notices, pace
 from api.errors import Manner, Refusal
 from api.services import services
 from fluxfarm.dialects import Dialect
@@ -30,7 +30,7 @@ def told(view: PredictionView) -> tuple[str, int | None]:
     if view.status not in TERMINAL:
         body: Mapping[str, Any] = {"status": view.status.value}
     elif view.status is Status.SUCCEEDED or code == BLOCKED:
-        body = {"artifacts": _artifacts(view)}
+        body = {"artifacts": _artifacts(view), "notices": notices.told(view)}
     else:
         message = view.result.error_message if view.result else None
         body = {"code": code or view.status.value, "message": message or "The prediction was cancelled."}

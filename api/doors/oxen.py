@@ -104,6 +104,7 @@ def _pictures(caller: Caller, made: creating.Made) -> Response:
         "created": generation["enqueued_at"],
         "images": generation["images"],
         "generation_id": generation["generation_id"],
+        "notices": generation["notices"],
     }
     return _replayed(made, jsonify(**told, **_namespace(made)))
 

@@ -22,10 +22,22 @@ MODEL: Final = Field("model", Text(200), "The model, by any of its names.", exam
 NAMESPACE: Final = Field(
     "target_namespace", Text(200), "Told again in the answer; has no other meaning here.", example="ox"
 )
-FORM: Final = Field("response_format", Choice(("url", "b64_json")), "How pictures are answered.", default="url")
-COUNT: Final = Field("num_generations", Whole(1, 4), "Generations to make, each with a seed one higher.", default=1)
-SYNC: Final = (MODEL, NAMESPACE, FORM)
-QUEUED: Final = (MODEL, NAMESPACE, COUNT)
+FORM: Final = Field(
+    "response_format",
+    Choice(("url", "b64_json")),
+    "How a call that waits answers; the queue gives URLs.",
+    default="url",
+)
+COUNT: Final = Field(
+    "num_generations",
+    Whole(1, 4),
+    "Generations that the queue makes, each with a seed one higher; a call that waits makes one.",
+    default=1,
+)
+ALL: Final = (MODEL, NAMESPACE, FORM, COUNT)
+"""What the schema of a model says beside its fields; each call takes all of them, by their defaults at least."""
+SYNC: Final = (MODEL, NAMESPACE, FORM, replace(COUNT, kind=Whole(1, 1)))
+QUEUED: Final = (MODEL, NAMESPACE, replace(FORM, kind=Choice(("url",))), COUNT)
 INPUT_IMAGE: Final = "input_image"
 
 

@@ -11,7 +11,6 @@ from api.doors.oxen_words import COST_UNIT, DIALECT
 from api.services import services
 from fluxfarm import routing
 from fluxfarm.catalog import Catalog, Model
-from fluxfarm.fields import Field
 from fluxfarm.input_fields import fields_of
 from fluxfarm.picture_field import Picture
 
@@ -97,8 +96,7 @@ def schema(model: Model) -> dict[str, Any]:
 
 def _body(names: Sequence[str], fields: dict[str, Any]) -> dict[str, Any]:
     """The model's fields, and those of the calls themselves."""
-    calls: dict[str, Field] = {each.name: each for each in (*oxen_create.SYNC, *oxen_create.QUEUED)}
-    own = {name: each.schema() for name, each in calls.items()}
+    own = {each.name: each.schema() for each in oxen_create.ALL}
     own["model"] |= {"enum": [*names], "default": names[0]}
     among = {"anyOf": [_body(names, each) for each in fields["anyOf"]]} if "anyOf" in fields else {}
     properties = {**own, **fields["properties"]}

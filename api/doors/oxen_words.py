@@ -11,7 +11,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
-from api import links, pace
+from api import links, notices, pace
 from api.errors import Manner, Refusal
 from api.services import services
 from fluxfarm.dialects import Dialect
@@ -38,21 +38,26 @@ Picture = Callable[[Shown, StoredOutput], dict[str, Any]]
 
 def told(view: PredictionView) -> tuple[str, int | None]:
     """A generation, and when to ask for it again."""
-    return json.dumps(generation(view, view.result)), pace.retry_after(view)
+    return _said(view, _with_link), pace.retry_after(view)
 
 
 def told_with_data(view: PredictionView) -> tuple[str, int | None]:
     """The same with the pictures themselves."""
-    return json.dumps(generation(view, view.result, _with_data)), pace.retry_after(view)
+    return _said(view, _with_data), pace.retry_after(view)
+
+
+def _said(view: PredictionView, picture: Picture) -> str:
+    return json.dumps({**generation(view, view.result, picture), "notices": notices.told(view)})
 
 
 def listed(entry: Entry) -> dict[str, Any]:
     """A generation in a list."""
-    return generation(entry, Result(entry.error_code, entry.error_message, entry.device_microseconds, ()))
+    result = Result(entry.error_code, entry.error_message, entry.device_microseconds, ())
+    return generation(entry, result, _with_link)
 
 
-def generation(shown: Shown, result: Result | None, picture: "Picture | None" = None) -> dict[str, Any]:
-    images = [(picture or _with_link)(shown, output) for output in shown.outputs]
+def generation(shown: Shown, result: Result | None, picture: Picture) -> dict[str, Any]:
+    images = [picture(shown, output) for output in shown.outputs]
     own = {
         "generation_id": str(shown.shown_id),
         "model_name": shown.model,

@@ -4,7 +4,7 @@ from typing import Final
 
 from api.codes import CANCELLATIONS, FAILURES
 from api.openapi.operation import CONCURRENCY, KEYED, RATE, Answer, Operation
-from api.openapi.values import COUNT, ID, LINK, TEXT, Schema, closed, ref, said
+from api.openapi.values import COUNT, ID, LINK, NOTICES, TEXT, Schema, closed, ref, said
 
 DETAIL: Final = closed(
     {
@@ -48,7 +48,7 @@ MODEL: Final = closed(
     }
 )
 SHAPES: Final[dict[str, Schema]] = {
-    "NimArtifacts": closed({"artifacts": {"type": "array", "items": ref("NimArtifact")}}),
+    "NimArtifacts": closed({"artifacts": {"type": "array", "items": ref("NimArtifact")}, "notices": NOTICES}),
     "NimArtifact": ARTIFACT,
     "NimPending": closed({"reqId": ID}),
     "NimError": ERROR,

@@ -4,7 +4,7 @@ from typing import Final
 
 from api.codes import CANCELLATIONS, FAILURES
 from api.openapi.operation import CONCURRENCY, EVENT_STREAM, KEYED, RATE, Answer, Operation
-from api.openapi.values import COUNT, ID, LINK, TEXT, TEXT_OR_NULL, Schema, closed, ref, said
+from api.openapi.values import COUNT, ID, LINK, NOTICES, TEXT, TEXT_OR_NULL, Schema, closed, ref, said
 from fluxfarm.outcomes import Safety
 from fluxfarm.status import Status
 
@@ -28,26 +28,26 @@ PICTURE: Final = closed(
     },
     required=("content_type", "width", "height", "seed", "safety", "safety_score"),
 )
+OF_A_GENERATION: Final[dict[str, Schema]] = {
+    "generation_id": ID,
+    "model_name": TEXT,
+    "prompt": TEXT_OR_NULL,
+    "media_type": {"const": "image"},
+    "status": {"enum": [status.value for status in Status]},
+    "result_url": LINK_OR_NULL,
+    "images": {"type": "array", "items": ref("OxenImage")},
+    "error_message": TEXT_OR_NULL,
+    "error_code": {"enum": [*FAILURES, *CANCELLATIONS, None]},
+    "enqueued_at": UNIX,
+    "started_at": UNIX_OR_NULL,
+    "completed_at": UNIX_OR_NULL,
+    "expires_at": UNIX_OR_NULL,
+    "cost": said(NUMBER, "Nothing has a price here: it is what the generation took, in `cost_unit`."),
+    "cost_unit": {"const": "device_seconds"},
+}
+"""In lists, too, where there are no notices."""
 GENERATION: Final[Schema] = {
-    **closed(
-        {
-            "generation_id": ID,
-            "model_name": TEXT,
-            "prompt": TEXT_OR_NULL,
-            "media_type": {"const": "image"},
-            "status": {"enum": [status.value for status in Status]},
-            "result_url": LINK_OR_NULL,
-            "images": {"type": "array", "items": ref("OxenImage")},
-            "error_message": TEXT_OR_NULL,
-            "error_code": {"enum": [*FAILURES, *CANCELLATIONS, None]},
-            "enqueued_at": UNIX,
-            "started_at": UNIX_OR_NULL,
-            "completed_at": UNIX_OR_NULL,
-            "expires_at": UNIX_OR_NULL,
-            "cost": said(NUMBER, "Nothing has a price here: it is what the generation took, in `cost_unit`."),
-            "cost_unit": {"const": "device_seconds"},
-        }
-    ),
+    **closed({**OF_A_GENERATION, "notices": NOTICES}, required=(*OF_A_GENERATION,)),
     "additionalProperties": True,
     "description": "A generation, and beside it the fields that it was asked for with.",
 }
@@ -103,9 +103,10 @@ SHAPES: Final = {
             "created": UNIX,
             "images": {"type": "array", "items": ref("OxenImage")},
             "generation_id": ID,
+            "notices": NOTICES,
             **NAMESPACE,
         },
-        required=("model", "created", "images", "generation_id"),
+        required=("model", "created", "images", "generation_id", "notices"),
     ),
     "OxenQueued": closed(
         {"generations": {"type": "array", "items": QUEUED}, **NAMESPACE},

@@ -11,6 +11,7 @@ from api.openapi.values import (
     LINK,
     MOMENT,
     MOMENT_OR_NULL,
+    NOTICES,
     SECONDS,
     TEXT,
     TEXT_OR_NULL,
@@ -217,7 +218,7 @@ PREDICTION = closed(
         "logs": said(TEXT, "Lines as tqdm writes them."),
         "error": said(TEXT_OR_NULL, "Why it failed, or was cancelled without a call, in one sentence."),
         "error_code": said({"enum": [*FAILURES, *CANCELLATIONS, None]}, "The same for programs."),
-        "notices": said({"type": "array", "items": TEXT}, "What its owner should know about the pictures."),
+        "notices": NOTICES,
         "made_with": said(MADE_WITH, "What to have besides the input to make it again; null where nothing was made."),
         "metrics": METRICS,
         "progress": PROGRESS,
@@ -252,7 +253,7 @@ DRY_RUN = closed(
         "pixel_steps": said(COUNT, "The cost: pixels on the device, 256 for each token beside them, times steps."),
         "estimated_seconds": said(SECONDS, "On the device, at the pace measured lately, or else at its catalogue's."),
         "queue": said(QUEUE, "Where it would wait, if it went after all that wait now."),
-        "notices": {"type": "array", "items": TEXT},
+        "notices": NOTICES,
     }
 )
 CREATED_ENDED_OR_NOT: Schema = {"anyOf": [ref("Created"), ref("Prediction"), ref("DryRun")]}

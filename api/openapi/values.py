@@ -13,6 +13,7 @@ MOMENT: Schema = {"type": "string", "format": "date-time", "examples": ["2026-01
 MOMENT_OR_NULL: Schema = {**MOMENT, "type": ["string", "null"]}
 LINK: Schema = {"type": "string", "format": "uri"}
 ID: Schema = {"type": "string", "format": "uuid"}
+NOTICES: Schema = {"type": "array", "items": TEXT, "description": "What its owner should know about the pictures."}
 
 
 def ref(name: str) -> Schema:

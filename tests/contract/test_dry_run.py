@@ -66,6 +66,13 @@ def test_its_cost_is_that_of_the_prediction(client: Client, database: Database) 
         assert abs(told["pixel_steps"] - cost) <= 1, sent
 
 
+def test_its_notices_are_told_of_the_prediction_too(client: Client) -> None:
+    for sent in ({"negative_prompt": "rain"}, {"width": 512, "height": 512, "megapixels": "0.25"}):
+        foretold = dry(client, **sent)["notices"]
+        assert len(foretold) > len(dry(client)["notices"])
+        assert client.look(client.create("unserved", **sent))["notices"] == foretold
+
+
 def test_a_size_that_follows_a_picture_is_told_where_the_picture_is_here(client: Client) -> None:
     uri = "data:image/png;base64," + base64.b64encode(picture(form="PNG")).decode()
     assert dry(client, image=uri)["width"] is not None

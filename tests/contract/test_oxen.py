@@ -292,6 +292,17 @@ def test_wrong_fields_are_named(client: Client, body: dict[str, Any], fields: li
     assert client.get(QUEUE).json()["count"] == 0
 
 
+def test_a_body_of_what_the_schema_says_is_taken_by_each_call(client: Client) -> None:
+    described = client.get("/api/ai/models/unserved").json()["request_schema"]["properties"]
+    body = {name: each["default"] for name, each in described.items() if each.get("default") is not None}
+    assert {"response_format", "num_generations", "prompt"} <= body.keys()
+    assert client.post(body, QUEUE).status_code == 200
+    refused(client.post(body, f"{GENERATE}?wait=0"), 504, "still_running")
+    for path, other in ((QUEUE, {"response_format": "b64_json"}), (GENERATE, {"num_generations": 2})):
+        told = refused(client.post({**body, **other}, path), 400, "invalid_params")
+        assert [each["field"] for each in told["error"]["details"]] == [*other]
+
+
 def test_refusals(client: Client, stranger: Client, new_client: NewClient) -> None:
     told = refused(client.post({**MINIMAL, "model": "flux-dve"}, GENERATE), 404, "resource_not_found")
     assert "did you mean 'flux-dev'" in told["error"]["detail"]
