@@ -38,7 +38,7 @@ class Making:
         weights = self.model.weights
         revision = next((folder.name for folder in _folders(weights) if folder.parent.name == "snapshots"), None)
         return {
-            "weights": {"name": weights.name, "revision": revision or weights.revision, "sha256": self.sha256},
+            "weights": {"name": _name(weights), "revision": revision or weights.revision, "sha256": self.sha256},
             **self.pipeline.made_with,
             "device": self.pipeline.device,
             "libraries": dict(self._libraries),
@@ -86,6 +86,12 @@ def _folders(weights: Weights) -> list[Path]:
     own = _folder(weights.source, "model_index.json", weights.revision)
     base = _folders(weights.base) if weights.base else []
     return own + base + (_folder(weights.depth_source, "config.json", "main") if weights.depth_source else [])
+
+
+def _name(weights: Weights) -> str:
+    """As the catalogue or the hub calls them; where the settings name a directory or a file, its last part."""
+    there = Path(weights.name)
+    return there.name if there.exists() else weights.name
 
 
 def _folder(source: str, marked_by: str, revision: str) -> list[Path]:

@@ -16,6 +16,7 @@ from fluxfarm.database import Database
 from fluxfarm.errors import FluxfarmError
 from fluxfarm.local.devices import memory_gib
 from fluxfarm.memory_plans import AUTO, LIBRARIES, device_gib, fitting, needs_gib, offloads, parts_gib
+from fluxfarm.prompt_filter import PromptFilter
 from fluxfarm.queue import redis_client
 from fluxfarm.ratelimit import RateLimiter
 from fluxfarm.settings import Settings
@@ -46,6 +47,7 @@ def doctor() -> None:
 def examine(settings: Settings) -> Iterator[Finding]:
     yield from _guarded("catalogue", lambda: _catalogue(settings), "correct FLUXFARM_CATALOG or FLUXFARM_WEIGHTS")
     yield from _guarded("licences and checkers", lambda: _startable(settings), "say it by the settings it names")
+    yield from _guarded("blocked prompts", lambda: _prompts(settings), "correct FLUXFARM_BLOCKED_PROMPTS")
     yield _packages(settings)
     yield from _guarded("devices", lambda: _devices(settings), "correct FLUXFARM_CATALOG or FLUXFARM_WEIGHTS")
     yield from _guarded("database", lambda: _database(settings), "start it, or set FLUXFARM_DATABASE_URL")
@@ -71,6 +73,11 @@ def _startable(settings: Settings) -> list[Finding]:
         starting.require(model, settings)
     checked = [slug for slug, model in models.items() if checkers.locations(model, settings)]
     return [Finding("licences and checkers", f"checked: {', '.join(checked) or 'none'}")]
+
+
+def _prompts(settings: Settings) -> list[Finding]:
+    found = PromptFilter.load(settings.blocked_prompts)
+    return [Finding("blocked prompts", f"{len(found.rules)} rules of {found.name}")]
 
 
 def _packages(settings: Settings) -> Finding:

@@ -12,6 +12,7 @@ from fluxfarm.local.address import Address
 from fluxfarm.local.devices import Assignment, assign
 from fluxfarm.local.part import Part
 from fluxfarm.local.server import PrivateServer
+from fluxfarm.prompt_filter import PromptFilter
 from fluxfarm.settings import Settings
 
 WORK, DOOR, SERVERS = range(3)
@@ -37,8 +38,8 @@ def make_plan(environment: Mapping[str, str], settings: Settings, address: Addre
     """Fill in what was not given: stand-in weights, and the address that links start with.
 
     Raises:
-        SettingsError: the settings name models or weights that are not there or may not be started, or give an address
-            that cannot be one.
+        SettingsError: the settings name models or weights that are not there or may not be started, or a list of
+            blocked prompts that cannot be read, or give an address that cannot be one.
 
     """
     if settings.database_url is not None:
@@ -49,6 +50,8 @@ def make_plan(environment: Mapping[str, str], settings: Settings, address: Addre
     catalog = load_catalog(settings)
     for model in catalog.models.values():
         starting.require(model, settings)
+    # The API reads it again; here one that is wrong is told once, before anything runs.
+    PromptFilter.load(settings.blocked_prompts)
     told = {
         **environment,
         **quirks(catalog, environment),

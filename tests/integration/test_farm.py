@@ -289,6 +289,8 @@ def test_a_second_start_keeps_everything_after_a_stop_and_after_a_kill(home: Pat
         (("doctor",), ("FLUXFARM_REDIS_URL", "redis://localhost:port/0"), "its port must be a number"),
         (("migrate",), ("FLUXFARM_DATABASE_URL", "postgresql://u:p@127.0.0.1:1/n"), "The database"),
         (("models",), ("FLUXFARM_MODELS", ","), "must name at least one"),
+        (("up",), ("FLUXFARM_BLOCKED_PROMPTS", "nowhere.txt"), "nowhere.txt cannot be read"),
+        (("doctor",), ("FLUXFARM_BLOCKED_PROMPTS", "nowhere.txt"), "nowhere.txt cannot be read"),
         (("predict", "x", "-o", "nowhere/x.webp"), ("FLUXFARM_URL", "http://127.0.0.1:1"), "no directory"),
         (("predict", "x"), ("FLUXFARM_URL", "http://127.0.0.1:1"), "No answer from http://127.0.0.1:1"),
     ],

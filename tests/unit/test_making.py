@@ -50,6 +50,15 @@ def hashed(model: Model) -> str:
     return found
 
 
+def test_no_path_of_the_machine_is_told(tmp_path: Path) -> None:
+    laid_out(tmp_path)
+    chosen = Settings(weights=(("flux-dev", str(tmp_path / "mine")),))
+    loaded: Any = Loaded()
+    told = makings([load_catalog(chosen).model("flux-dev")], [loaded])["flux-dev"].told()
+    assert told["weights"]["name"] == "mine"
+    assert str(tmp_path) not in str(told)
+
+
 def test_the_same_weights_have_the_same_hash_wherever_they_lie(tmp_path: Path) -> None:
     assert hashed(laid_out(tmp_path / "here")) == hashed(laid_out(tmp_path / "there"))
 
