@@ -1,7 +1,7 @@
 """A create as its caller meant it: what every door reads alike, from the model's fields and the headers."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from flask import request
@@ -14,6 +14,7 @@ from fluxfarm.dialects import Dialect
 from fluxfarm.errors import FieldError, InvalidInput
 from fluxfarm.inputs import Order
 from fluxfarm.keys import Caller
+from fluxfarm.routing import Chosen
 from fluxfarm.safety_policy import Ruling
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ def read(
         chosen = tried(lambda: routing.choose(services().catalog, name, fields, dialect.place))
     if chosen is not None:
         wanted = model = chosen.model
-        order = tried(lambda: dialect.order(model, chosen.input))
+        order = tried(lambda: _order(dialect, chosen))
         outcome = tried(lambda: test_outcome.wanted(request, model))
     kept = tried(lambda: body.retention_seconds(request))
     deadline = tried(lambda: body.cancel_after_seconds(request))
@@ -72,3 +73,8 @@ def read(
         raise body.invalid(wrong)
     ruling = safety.ruling(caller, wanted, order, dialect.called("disable_safety_checker"))
     return Asked(wanted, order, ruling, low_priority, kept, deadline, outcome, dialect)
+
+
+def _order(dialect: Dialect, chosen: Chosen) -> Order:
+    order = dialect.order(chosen.model, chosen.input)
+    return replace(order, notices=(chosen.notice, *order.notices)) if chosen.notice else order

@@ -59,7 +59,7 @@ def choose(catalog: Catalog, name: str, sent: Any, place: str = "input") -> Chos
             place, because or "model", f"needs the model {slug}, which is not served here, as these are: {there}"
         )
     rest = {field: value for field, value in sent.items() if field != MODE.name} if isinstance(sent, dict) else sent
-    return Chosen(catalog.models[slug], rest, f"flux chose {slug}" + (f" for {because}." if because else "."))
+    return Chosen(catalog.models[slug], rest, f"flux chose {slug} for {because}." if because else None)
 
 
 def served(catalog: Catalog) -> bool:

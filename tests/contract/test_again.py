@@ -87,6 +87,13 @@ def test_flux_is_the_model_that_its_input_asks_for(client: Client, sent: dict[st
     assert (told["status"], told["model"]) == ("success", "flux-dev")
 
 
+def test_notices_of_what_was_asked_are_told_with_it(client: Client) -> None:
+    sent = {"negative_prompt": "text", "width": 512, "height": 512, "megapixels": "0.25"}
+    notices = client.look(client.create("unserved", **sent))["notices"]
+    assert any("negative prompt doubles the time" in each for each in notices)
+    assert any("megapixels has no effect" in each for each in notices)
+
+
 def test_flux_is_listed_and_described(client: Client) -> None:
     assert "flux" in [each["slug"] for each in client.get("/v1/models").json()]
     assert "mode" in client.get("/v1/model?slug=flux").json()["request_schema"]["properties"]

@@ -189,6 +189,7 @@ def test_predict_makes_it_again_and_finds_the_model_for_a_mask(farm: Farm) -> No
     asked = ("a blue square on a white background", "--image", "one.png", "--mask", "mask.png", "--json")
     filled = json.loads(farm.run("predict", *asked).stdout)
     assert (filled["status"], filled["model"]) == ("success", "flux-fill-dev")
+    assert "flux chose flux-fill-dev for mask." in filled["notices"]
 
 
 def predicted(farm: Farm, *words: str) -> dict[str, Any]:
