@@ -142,7 +142,7 @@ def metrics() -> Response:
     _actor()
     with services().database.session_scope() as session:
         workers, queues = lookup.live_workers(session), lookup.queues(session)
-        decided = moderation.counts(session, hours=1)
+        decided = moderation.counts(session, {}, hours=1)
     return gauges.answer(gauges.busy(workers, queues), gauges.moderated(decided))
 
 

@@ -1,12 +1,12 @@
 """The log of what was checked and found: append-only, without prompts or pictures, kept for a time of its own."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import ColumnElement, func, insert, select, text
 from sqlalchemy.orm import Session
 
 from fluxfarm.outcomes import Safety
@@ -107,19 +107,23 @@ def recent(session: Session, wanted: Mapping[str, object], *, limit: int) -> lis
     """The latest entries, newest first, of which each field in `wanted` has the value there."""
     own = Entry.__dataclass_fields__.keys() - {"tenant"}
     name = func.coalesce(Tenant.name, "gone").label("tenant")
-    query = select(Moderation, name).outerjoin(Tenant, Tenant.id == Moderation.tenant_id)
-    for field, value in wanted.items():
-        query = query.where((Tenant.name if field == "tenant" else getattr(Moderation, field)) == value)
+    query = select(Moderation, name).outerjoin(Tenant, Tenant.id == Moderation.tenant_id).where(*_are(wanted))
     rows = session.execute(query.order_by(Moderation.id.desc()).limit(limit))
     return [Entry(tenant=tenant, **{field: getattr(row, field) for field in own}) for row, tenant in rows]
 
 
-def counts(session: Session, *, hours: float) -> list[Count]:
-    """Decisions of the last hours, counted."""
+def counts(session: Session, wanted: Mapping[str, object], *, hours: float) -> list[Count]:
+    """Decisions of the last hours, narrowed as for `recent`, counted."""
     kinds = (Moderation.model, Moderation.stage, Moderation.verdict, Moderation.withheld)
     since = func.statement_timestamp() - func.make_interval(0, 0, 0, 0, 0, 0, hours * 3600)
-    query = select(*kinds, func.count().label("number")).where(Moderation.at > since).group_by(*kinds).order_by(*kinds)
-    return [Count(*row) for row in session.execute(query)]
+    query = select(*kinds, func.count().label("number")).outerjoin(Tenant, Tenant.id == Moderation.tenant_id)
+    of_those = query.where(Moderation.at > since, *_are(wanted)).group_by(*kinds).order_by(*kinds)
+    return [Count(*row) for row in session.execute(of_those)]
+
+
+def _are(wanted: Mapping[str, object]) -> Iterator[ColumnElement[bool]]:
+    for field, value in wanted.items():
+        yield (Tenant.name if field == "tenant" else getattr(Moderation, field)) == value
 
 
 def forget_old(session: Session, *, days: int) -> int:

@@ -22,15 +22,15 @@ COUNTED = ("model", "stage", "verdict", "withheld", "number")
 @click.option("--prediction", "prediction_id", type=click.UUID, help="Only this prediction.")
 @click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 100_000))
 @click.option(
-    "--counts", metavar="HOURS", type=click.FloatRange(0, min_open=True), help="Count the last hours' instead."
+    "--counts", metavar="HOURS", type=click.FloatRange(0, min_open=True), help="Count those of the last hours instead."
 )
 @as_json
 def moderation(*, limit: int, counts: float | None, as_json: bool, **wanted: object) -> None:
     """List the latest decisions of safety checks, newest first; the log holds no prompts and no pictures."""
+    given = {field: value for field, value in wanted.items() if value is not None}
     with farm_session() as session:
         if counts is not None:
-            table(log.counts(session, hours=counts), COUNTED, as_json=as_json)
+            table(log.counts(session, given, hours=counts), COUNTED, as_json=as_json)
             return
-        given = {field: value for field, value in wanted.items() if value is not None}
         found = log.recent(session, given, limit=limit)
     table(found, COLUMNS, as_json=as_json)

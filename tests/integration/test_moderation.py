@@ -69,6 +69,16 @@ def test_it_is_read_newest_first_by_what_is_asked_for(command: Command, subject:
 def test_it_is_counted(command: Command, subject: Subject) -> None:
     counted = {(each["stage"], each["verdict"]): each["number"] for each in command("--counts", "1", "--json")}
     assert counted == {("input", "flagged"): 1, ("output", "passed"): 2}
+    (passed, flagged) = ("output", "passed", 1), ("input", "flagged", 1)
+    for words, wanted in (
+        (("--tenant", "studio"), {flagged, passed}),
+        (("--key", subject.key_id), {flagged, passed}),
+        (("--tenant", "other"), {passed}),
+        (("--tenant", "studio", "--stage", "input"), {flagged}),
+        (("--verdict", "skipped"), set()),
+    ):
+        told = command("--counts", "1", *words, "--json")
+        assert {(each["stage"], each["verdict"], each["number"]) for each in told} == wanted, words
 
 
 @pytest.mark.parametrize("statement", [b"UPDATE moderation SET withheld = false", b"DELETE FROM moderation"])
