@@ -132,7 +132,13 @@ def _programs(model: Model, card: Card) -> list[str]:
         "js": JAVASCRIPT.format(slug=model.slug, input=sent),
     }
     blocks = [line for name, text in programs.items() for line in (f"```{name}", text, "```", "")]
-    return ["## To paste", "", "Addresses of pictures are yours to fill in.", "", *blocks]
+    return [
+        "## To paste",
+        "",
+        "Addresses of pictures are yours to fill in; Node wants the last program in a file that ends in `.mjs`.",
+        "",
+        *blocks,
+    ]
 
 
 def _fields(model: Model) -> list[str]:
@@ -156,6 +162,8 @@ def _allowed(field: Mapping[str, Any]) -> str:
     if "minimum" in field and "maximum" in field:
         multiple = f", in steps of {field['multipleOf']}" if "multipleOf" in field else ""
         return f"{kind}, {field['minimum']:g} to {field['maximum']}{multiple}"
+    if "maxItems" in field:
+        return f"{kind}, at most {field['maxItems']}"
     return f"{kind}, at most {field['maxLength']} characters" if "maxLength" in field else str(kind)
 
 

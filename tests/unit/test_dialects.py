@@ -136,6 +136,7 @@ def test_words_of_a_door_are_told_again(catalog: Catalog) -> None:
     oxen = dialect("oxen")
     order = oxen.order(catalog.model("flux-dev"), {"prompt": "a fox", "image_size": "optimize_for_speed"})
     assert order.megapixels == "0.25"
+    assert order.num_inference_steps == 30, "pixels only"
     assert oxen.told(order.echo)["image_size"] == "optimize_for_speed"
     assert not oxen.told(order.echo).keys() & {"megapixels", "num_outputs", "width"}
     offered = oxen.schema(catalog.model("flux-fill-dev"))["properties"]["image_size"]["enum"]
