@@ -126,7 +126,7 @@ def test_each_picture_has_the_time_of_a_fetch(
     assert heard == [Stage.FETCH, Stage.FETCH, Stage.CHECK]
 
 
-@pytest.mark.parametrize("field", ["image", "mask"])
+@pytest.mark.parametrize("field", ["image", "mask", "control_image", "redux_image"])
 def test_what_cannot_be_fetched_is_named_by_its_field(
     new_job: NewJob, store: LocalStore, flux_dev: Model, field: str
 ) -> None:
