@@ -135,7 +135,7 @@ class Drain:
         while not (self._stopping or self.broken or self._parts.finisher.store_away):
             if ready := self._preparer.take(0):
                 return ready
-            job = self._claim(may_fetch=not self._preparer.busy)
+            job = self._claim(may_fetch=self._preparer.has_room)
             if job is None and not self._preparer.busy:
                 return None
             if job is None:

@@ -1,14 +1,16 @@
 """The fetch stage: an input picture is brought in, read and cut to size, on a thread of its own.
 
 So the device's thread never waits for somebody else's server: while one picture is on its way, it renders predictions
-that need none.
+that need none; and where that server is slow, those whose pictures come from others.
 """
 
 import logging
 import queue
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -30,6 +32,10 @@ from worker.pipelines import Lora, RenderOrder
 
 log = logging.getLogger("fluxfarm")
 
+AT_ONCE: Final = 4
+SLOW_SECONDS: Final = 1.0
+"""Whoever's picture is not here by then keeps nobody else from being prepared."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ready:
@@ -41,7 +47,10 @@ class Ready:
 
 
 class Preparer:
-    """Prepares one job at a time that needs a picture; others are ready at once."""
+    """Prepares jobs that need a picture, others are ready at once.
+
+    One at a time, for what this process holds no other can take; more of them only beside slow ones.
+    """
 
     def __init__(
         self, models: Mapping[str, Model], store: ObjectStore, settings: Settings, checking: Checking | None = None
@@ -53,18 +62,23 @@ class Preparer:
         self._loras = LoraReader(settings)
         self._asked: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._ready: queue.SimpleQueue[Ready] = queue.SimpleQueue()
-        self._under_way = 0
-        self._present: Job | None = None
-        threading.Thread(target=self._run, name="prepare", daemon=True).start()
+        self._under_way: dict[Job, float] = {}
+        for _ in range(AT_ONCE):
+            threading.Thread(target=self._run, name="prepare", daemon=True).start()
 
     @property
     def busy(self) -> bool:
         """A picture is on its way, or waits to be taken."""
-        return self._under_way > 0
+        return bool(self._under_way)
+
+    @property
+    def has_room(self) -> bool:
+        """Another may be submitted."""
+        slow_since = time.monotonic() - SLOW_SECONDS
+        return len(self._under_way) < AT_ONCE and all(begun < slow_since for begun in self._under_way.values())
 
     def submit(self, job: Job) -> None:
-        self._under_way += 1
-        self._present = job
+        self._under_way[job] = time.monotonic()
         self._asked.put(job)
 
     def take(self, seconds: float) -> Ready | None:
@@ -73,13 +87,13 @@ class Preparer:
             ready = self._ready.get(timeout=seconds) if seconds else self._ready.get_nowait()
         except queue.Empty:
             return None
-        self._under_way -= 1
+        del self._under_way[ready.job]
         return ready
 
     def abandon(self) -> None:
-        """Stop fetching; the job comes out as one that cannot be rendered here."""
-        if self._present is not None and self.busy:
-            self._present.stop = self._present.stop or StopReason.HANDED_BACK
+        """Stop fetching; the jobs come out as such that cannot be rendered here."""
+        for job in self._under_way:
+            job.stop = job.stop or StopReason.HANDED_BACK
 
     def without_pictures(self, job: Job) -> Ready:
         plan = job.claimed.plan

@@ -5,6 +5,7 @@ import uuid
 from fluxfarm.queue import redis_client
 from tests.crash.conftest import Farm
 from tests.processes import Process, wait_until
+from worker import prepare
 
 Shared = tuple[str, Process]
 
@@ -58,7 +59,6 @@ def test_a_server_that_never_answers_holds_up_nobody_else(farm: Farm) -> None:
         others = [farm.create(slug, "fast") for _ in range(3)]
         for other in others:
             farm.wait_for(other, "succeeded")
-        assert [farm.row(each).status for each in hanging] == ["processing", "queued", "queued"]
         # A fetch that was cancelled is no fault of the worker's: it is still there for the next.
         for each in hanging:
             assert farm.cancel(each)
@@ -67,6 +67,25 @@ def test_a_server_that_never_answers_holds_up_nobody_else(farm: Farm) -> None:
     farm.wait_for(farm.create(slug, "fast"), "succeeded")
     assert worker.child.poll() is None
     assert not worker.said("failed at a render")
+    worker.end()
+
+
+def test_servers_that_never_answer_hold_up_no_other_picture(farm: Farm) -> None:
+    slug = farm.new_model()
+    worker = farm.ready_worker(slug, fetch_allow="127.0.0.0/8", fetch_limit_seconds="60")
+    with farm.silent_server() as url:
+        hanging = [farm.create(slug, "fast", image=url) for _ in range(prepare.AT_ONCE - 1)]
+        for each in hanging:
+            farm.wait_for(each, "processing")
+        farm.wait_for(farm.create_with_picture(slug, "fast", farm.store), "succeeded")
+        hanging += [farm.create(slug, "fast", image=url) for _ in range(2)]
+        farm.wait_for(hanging[-2], "processing")
+        farm.wait_for(farm.create(slug, "fast"), "succeeded")
+        assert [farm.row(each).status for each in hanging] == ["processing"] * prepare.AT_ONCE + ["queued"]
+        for each in hanging:
+            assert farm.cancel(each)
+        for each in hanging:
+            farm.wait_for(each, "cancelled")
     worker.end()
 
 
