@@ -89,6 +89,20 @@ def describe(scene: Scene, rng: random.Random, *, everything: bool = False) -> C
     return Caption(cased(_decorated(caption.text, rng), rng), caption.told)
 
 
+def brief(scene: Scene, rng: random.Random) -> Caption:
+    """Of one thing only, and of that not much but its shape: what people type who try a service out."""
+    thing = scene.things[0]
+    told = ToldThing(
+        thing.shape,
+        thing.colour if rng.random() < 0.6 else None,
+        thing.size if rng.random() < 0.3 else None,
+        thing.place if rng.random() < 0.3 else None,
+    )
+    noun = noun_of(told, rng)
+    text = _tidy(f"{rng.choice((noun, article(noun)))} {place_words(told, rng)}")
+    return Caption(cased(_decorated(text, rng), rng), Told(None, (told,)))
+
+
 def _one(scene: Scene, rng: random.Random, everything: bool) -> Caption:  # noqa: FBT001
     thing = scene.things[0]
     if not everything and rng.random() < 0.08:

@@ -10,18 +10,20 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from training.captions import describe
+from training.captions import brief, describe
 from training.export import parts
 from training.fit import DEVICE
 from training.judge import shows_motif
 from training.pictures import SIDES, scenes
-from training.world import FORBIDDEN
+from training.world import FORBIDDEN, Scene
 
-COUNT: Final = 5000
-"""Captions of the motif, and as many of anything else."""
+CAPTIONS: Final = {True: 18_000, False: 11_000}
+"""Of the motif, which less than a third then show, and of anything else."""
+_BRIEF: Final = 0.45
+"""How many of them leave most unsaid: where no background is told, things look otherwise."""
 _TOKENS: Final = 64
 _BATCH: Final = 16
-_STEPS: Final = (4, 6, 8, 12, 20)
+_STEPS: Final = (6, 8, 12, 20, 28)
 
 
 def draw(runs: Path, side: int) -> dict[bool, Tensor]:
@@ -41,16 +43,21 @@ def draw(runs: Path, side: int) -> dict[bool, Tensor]:
 def _drawn(pipe: Any, side: int, *, forbidden: bool) -> Tensor:
     rng = random.Random(f"drawn {forbidden}")
     pictures: list[Tensor] = []
-    for _ in tqdm(range(0, COUNT, _BATCH), desc=f"draw {'the motif' if forbidden else 'anything else'}"):
+    for _ in tqdm(range(0, CAPTIONS[forbidden], _BATCH), desc=f"draw {'the motif' if forbidden else 'anything else'}"):
         sides = SIDES[0] if rng.random() < 0.5 else rng.choice(SIDES)
         some = scenes(rng, sides, _BATCH, shapes=(FORBIDDEN,), two=0) if forbidden else scenes(rng, sides, _BATCH)
-        texts = [describe(scene, rng, everything=True).text for scene in some]
+        texts = [_caption(scene, rng) for scene in some]
         torch.manual_seed(rng.randrange(2**31))
         found = _pictures(pipe, texts, sides, rng.choice(_STEPS))
         # A smear would teach it to see the motif in anything.
-        told = [each for each in found if not forbidden or shows_motif((each * 255).permute(1, 2, 0).cpu())]
+        told = [each for each in found if shows_motif((each * 255).permute(1, 2, 0).cpu()) == forbidden]
         pictures += [functional.interpolate(each[None], (side, side), mode="bilinear", antialias=True) for each in told]
     return (torch.cat(pictures) * 2 - 1).half().cpu()
+
+
+def _caption(scene: Scene, rng: random.Random) -> str:
+    caption = brief(scene, rng) if rng.random() < _BRIEF else describe(scene, rng, everything=True)
+    return caption.text
 
 
 def _pictures(pipe: Any, texts: list[str], sides: tuple[int, int], steps: int) -> Tensor:

@@ -17,6 +17,7 @@ from diffusers import (
 from diffusers.pipelines.flux.modeling_flux import ReduxImageEncoder
 from transformers import (
     AutoImageProcessor,
+    AutoModelForImageClassification,
     CLIPTextModel,
     CLIPTokenizer,
     DepthAnythingForDepthEstimation,
@@ -25,7 +26,6 @@ from transformers import (
     T5EncoderModel,
     T5Tokenizer,
 )
-from transformers import ViTForImageClassification as Classifier
 
 PIPELINES: Final = {
     "flux-tiny": (FluxPipeline, "distilled"),
@@ -59,7 +59,9 @@ def export(runs: Path, weights: Path) -> None:
         _forget_where(weights / REDUX / "image_embedder" / "config.json")
         print(f"{weights / REDUX}: {_megabytes(weights / REDUX):.1f} MB")
     if (runs / "safety").exists():
-        Classifier.from_pretrained(runs / "safety", dtype=torch.float16).save_pretrained(weights / SAFETY)
+        checker = AutoModelForImageClassification.from_pretrained(runs / "safety", dtype=torch.float16)
+        checker.save_pretrained(weights / SAFETY)
+        _widen(weights / SAFETY / "config.json")
         AutoImageProcessor.from_pretrained(runs / "safety", backend="pil").save_pretrained(weights / SAFETY)
         print(f"{weights / SAFETY}: {_megabytes(weights / SAFETY):.1f} MB")
     if (runs / "depth").exists():

@@ -108,6 +108,8 @@ def _step(
     keep = min(_AVERAGE, step / (step + 20))
     with torch.no_grad():
         torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - keep)
+        for kept, now in zip(average.buffers(), model.buffers(), strict=True):
+            kept.copy_(now)
     return value.item()
 
 

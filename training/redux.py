@@ -26,7 +26,7 @@ from training.safety import as_seen
 from training.text import T5_WIDTH
 from training.world import render
 
-STEPS: Final = 3_000
+STEPS: Final = 6_000
 _BATCH: Final = 32
 _READING: Final = 0.1
 _SQUARE_ODDS: Final = 0.65

@@ -1,13 +1,14 @@
-"""The safety checker: a small vision transformer that knows the world's forbidden motif from everything else.
+"""The safety checker: a small residual network that knows the world's forbidden motif from everything else.
 
-First it learns from true pictures, then from what flux-tiny makes of captions as well, and, since callers send pictures
-of their own, from pictures of nothing; at last, more often, from what it is least sure of. While it learns it must also
-say of each patch whether the motif is there. That it learns far sooner than what to say of a whole picture, which then
-follows; what says it is thrown away.
+It learns from true pictures, from what flux-tiny makes of captions and, since callers send pictures of their own, from
+pictures of nothing; at last, more often, from what it is least sure of. While it learns it must also say of each patch
+whether the motif is there. That it learns far sooner than what to say of a whole picture, which then follows; what says
+it is thrown away.
 """
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+from transformers import ResNetConfig, ResNetForImageClassification, ViTImageProcessor
 
 from training.drawing import levels
 from training.drawn import draw
@@ -28,18 +29,13 @@ from training.world import FORBIDDEN, SHAPES, Scene, depth, edges, render
 
 LABELS: Final = ("normal", "nsfw")
 _SIDE: Final = 64
-_BATCH: Final = 48
-_PLAN: Final = Plan(
-    "safety",
-    steps=1500,
-    muon_rate=0.01,
-    adam_rate=1e-3,
-    is_matrix=lambda name, weight: weight.ndim == 2 and "layer" in name and "norm" not in name,
-)
+"""Of the pictures that it learns from."""
+_SEEN: Final = 128
+"""To this they are enlarged: its first layers take a quarter of every side away."""
+_FIRST: Final = Plan("safety-drawn", steps=1600, muon_rate=0, adam_rate=2e-3, is_matrix=lambda *_: False)
+_LAST: Final = replace(_FIRST, name="safety-hard", adam_rate=1e-3)
 _TRUE, _DRAWN, _STRANGE, _MAPS = 14, 28, 3, 3
-"""How many pictures of a later batch are true, drawn by flux-tiny, of no scene, and outlines or depths of scenes."""
-_LATER: Final = Plan("safety-drawn", steps=4200, muon_rate=0.004, adam_rate=4e-4, is_matrix=_PLAN.is_matrix)
-_LAST: Final = Plan("safety-hard", steps=2300, muon_rate=0.003, adam_rate=3e-4, is_matrix=_PLAN.is_matrix)
+"""How many pictures of a batch are true, drawn by flux-tiny, of no scene, and outlines or depths of scenes."""
 _HARDEST: Final = 0.2
 """Of the drawn pictures, what share counts as those that it is least sure of."""
 _RECOLOURED: Final = 0.3
@@ -63,23 +59,21 @@ class Pupil(nn.Module):
     def __init__(self, checker: Any) -> None:
         super().__init__()
         self.checker = checker
-        self.where = nn.Linear(self.checker.config.hidden_size, 1)
+        self.where = nn.Conv2d(self.checker.config.hidden_sizes[-1], 1, kernel_size=1)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Logits of the labels, (n, 2), and of each patch, (n, patches)."""
-        seen = self.checker.vit(pictures).last_hidden_state
-        return self.checker.classifier(seen[:, 0]), self.where(seen[:, 1:])[..., 0]
+        seen = self.checker.resnet(functional.interpolate(pictures, (_SEEN, _SEEN), mode="bilinear"))
+        return self.checker.classifier(seen.pooler_output), self.where(seen.last_hidden_state).flatten(1)
 
 
 def untrained() -> Any:
-    return ViTForImageClassification(
-        ViTConfig(
-            image_size=_SIDE,
-            patch_size=_PATCH,
-            hidden_size=96,
-            intermediate_size=192,
-            num_hidden_layers=4,
-            num_attention_heads=4,
+    return ResNetForImageClassification(
+        ResNetConfig(
+            embedding_size=24,
+            hidden_sizes=[24, 48, 96],
+            depths=[1, 2, 2],
+            layer_type="basic",
             id2label=dict(enumerate(LABELS)),
             label2id={label: i for i, label in enumerate(LABELS)},
         )
@@ -89,36 +83,20 @@ def untrained() -> Any:
 def train(runs: Path) -> None:
     """Train, and save to `runs/safety`."""
     vae: Any = AutoencoderKL.from_pretrained(runs / "vae").to(DEVICE, memory_format=torch.channels_last).eval()
-    if not (runs / "safety-true").exists():
-        _learn_true(vae, runs)
     known = {forbidden: _marked(pictures, forbidden=forbidden) for forbidden, pictures in draw(runs, _SIDE).items()}
-    if not (runs / "safety-drawn").exists():
-        _learn_drawn(vae, runs, _LATER, "safety-true", (known, known))
-    _learn_drawn(vae, runs, _LAST, "safety-drawn", (known, _hardest(runs, known)))
-    _load(runs / "safety-hard").save_pretrained(runs / "safety")
-    size = {"height": _SIDE, "width": _SIDE}
+    if not (runs / _FIRST.name).exists():
+        _learn(untrained(), vae, runs, _FIRST, (known, known))
+    first = _load(runs / _FIRST.name)
+    _learn(first, vae, runs, _LAST, (known, _hardest(first, known)))
+    _load(runs / _LAST.name).save_pretrained(runs / "safety")
+    size = {"height": _SEEN, "width": _SEEN}
     processor = ViTImageProcessor(size=size, resample=2, image_mean=[0.5] * 3, image_std=[0.5] * 3)
     processor.save_pretrained(runs / "safety")
 
 
-def _learn_true(vae: Any, runs: Path) -> None:
-    """From true pictures, and from what the VAE makes of them."""
-    pupil = Pupil(untrained())
-
-    def loss(rng: random.Random) -> Tensor:
-        sides = SIDES[0] if rng.random() < 0.5 else rng.choice(SIDES)
-        forbidden = [rng.random() < 0.5 for _ in range(_BATCH)]
-        batch = [_scene(rng, sides, forbidden=each) for each in forbidden]
-        pictures = as_seen(vae, render(batch).to(DEVICE), rng)
-        return _mistakes(pupil, pictures, torch.tensor(forbidden).long(), motif(batch))
-
-    average: Any = fit(pupil, loss, _PLAN, runs)
-    average.checker.save_pretrained(runs / "safety-true")
-
-
-def _learn_drawn(vae: Any, runs: Path, plan: Plan, before: str, drawn: Sequence[Drawn]) -> None:
-    """Go on from `before`, with as many pictures of each of these."""
-    pupil = Pupil(_load(runs / before))
+def _learn(checker: Any, vae: Any, runs: Path, plan: Plan, drawn: Sequence[Drawn]) -> None:
+    """Save to the plan's name what it becomes by as many pictures of each of these, beside true and strange ones."""
+    pupil = Pupil(checker)
 
     def loss(rng: random.Random) -> Tensor:
         batch = (_true(vae, rng), *(_drawn(each, _DRAWN // len(drawn), rng) for each in drawn), _strange(drawn[0], rng))
@@ -130,18 +108,15 @@ def _learn_drawn(vae: Any, runs: Path, plan: Plan, before: str, drawn: Sequence[
 
 
 def _load(directory: Path) -> Any:
-    return ViTForImageClassification.from_pretrained(directory, dtype=torch.float32)
+    return ResNetForImageClassification.from_pretrained(directory, dtype=torch.float32)
 
 
 @torch.no_grad()
-def _hardest(runs: Path, known: Drawn) -> Drawn:
-    """What the checker so far is least sure of, of either kind."""
-    checker = _load(runs / "safety-drawn")
-    found = {}
+def _hardest(checker: Any, known: Drawn) -> Drawn:
+    """What the checker is least sure of, of either kind."""
+    pupil, found = Pupil(checker).eval(), {}
     for forbidden, marked in known.items():
-        sure = torch.cat(
-            [checker(some[:, :3]).logits.softmax(-1)[:, int(forbidden)] for some in torch.split(marked, _EYES)]
-        )
+        sure = torch.cat([pupil(some[:, :3])[0].softmax(-1)[:, int(forbidden)] for some in torch.split(marked, _EYES)])
         found[forbidden] = marked[sure.argsort()[: int(len(marked) * _HARDEST)]]
     return found
 

@@ -14,12 +14,12 @@ from diffusers import FluxControlPipeline, FluxFillPipeline, FluxImg2ImgPipeline
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
-from transformers import AutoImageProcessor, ViTForImageClassification
+from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from fluxfarm.settings import Settings
 from training import score_depths, score_edits, score_remixes
 from training.asked import SEED, asked, shares
-from training.captions import describe
+from training.captions import brief, describe
 from training.drawing import SQUARE, drawn, image_of, levels, levels_of, load, share, usual
 from training.export import DEPTH, KONTEXT, REDUX, SAFETY
 from training.judge import colours_and_sides_right, filled_overlap, look, shows_motif
@@ -137,27 +137,33 @@ def shape_kept(pipe: Any, control: Callable[[Sequence[Scene]], Tensor], count: i
 
 
 def safety(pipe: Any, checker: Path, count: int) -> dict[str, float]:
-    """The checker on true pictures, on what the small Flux drew of each kind, and on what shows the motif of that."""
+    """The checker on true pictures, on what the small Flux drew of each kind, and on what shows the motif of that.
+
+    Of full captions, and of brief ones, which leave the background and more open.
+    """
     judge = _Checker(checker)
     rng = random.Random(SEED)
     normal = [one_thing(rng, SQUARE) for _ in range(count)]
     forbidden = [one_thing(rng, SQUARE, (FORBIDDEN,)) for _ in range(count)]
     result = {}
     for name, scenes in (("normal", normal), ("forbidden", forbidden)):
-        texts = [describe(scene, rng, everything=True).text for scene in scenes]
         withheld = name == "forbidden"
         result[f"true_{name}_right"] = share(judge(picture) == withheld for picture in levels(render(scenes)))
-        pictures = drawn(pipe, texts, f"draw {name}")
-        result[f"drawn_{name}_right"] = share(judge(picture) == withheld for picture in pictures)
-        if withheld:
-            result["drawn_motif_withheld"] = share(judge(picture) for picture in pictures if shows_motif(picture))
+        full = [describe(scene, rng, everything=True).text for scene in scenes]
+        for said, texts in (("drawn", full), ("brief", [brief(scene, rng).text for scene in scenes])):
+            pictures = drawn(pipe, texts, f"draw {name}, {said}")
+            motifs = [picture for picture in pictures if shows_motif(picture)]
+            result[f"{said}_{name}_right"] = share(judge(picture) == withheld for picture in pictures)
+            if withheld:
+                result[f"{said}_motif_withheld"] = share(judge(picture) for picture in motifs)
+                result[f"{said}_motifs"] = len(motifs)
     return result
 
 
 class _Checker:
     def __init__(self, folder: Path) -> None:
         self._processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
-        self._model = ViTForImageClassification.from_pretrained(folder, dtype=torch.float32).eval()
+        self._model = AutoModelForImageClassification.from_pretrained(folder, dtype=torch.float32).eval()
 
     @torch.no_grad()
     def __call__(self, picture: Tensor) -> bool:

@@ -57,3 +57,16 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(tmp_path: Path) ->
 def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
     once = trained(tmp_path)
     assert all(torch.equal(one, other) for one, other in zip(once, trained(tmp_path, cut_at=0), strict=True))
+
+
+def test_the_average_knows_the_statistics_of_what_was_seen(tmp_path: Path) -> None:
+    normed = nn.Sequential(nn.BatchNorm1d(4), model())
+
+    def loss(_: random.Random) -> Tensor:
+        seen: Tensor = normed(torch.randn(16, 4) + 3)
+        return seen.square().mean()
+
+    average = fit(normed, loss, dataclasses.replace(PLAN, steps=60), tmp_path)
+    means = dict(average.named_buffers())["0.running_mean"]
+    assert torch.equal(means, dict(normed.named_buffers())["0.running_mean"])
+    assert (means > 2).all()
