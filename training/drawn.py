@@ -21,6 +21,8 @@ CAPTIONS: Final = {True: 18_000, False: 11_000}
 """Of the motif, which less than a third then show, and of anything else."""
 _BRIEF: Final = 0.45
 """How many of them leave most unsaid: where no background is told, things look otherwise."""
+_HINTED: Final = 0.5
+"""Overlap with the motif from which a picture counts as showing it: what is hinted at shall be withheld, too."""
 _TOKENS: Final = 64
 _BATCH: Final = 16
 _STEPS: Final = (6, 8, 12, 20, 28)
@@ -49,8 +51,8 @@ def _drawn(pipe: Any, side: int, *, forbidden: bool) -> Tensor:
         texts = [_caption(scene, rng) for scene in some]
         torch.manual_seed(rng.randrange(2**31))
         found = _pictures(pipe, texts, sides, rng.choice(_STEPS))
-        # A smear would teach it to see the motif in anything.
-        told = [each for each in found if shows_motif((each * 255).permute(1, 2, 0).cpu()) == forbidden]
+        # Any smear would teach it to see the motif in anything.
+        told = [each for each in found if shows_motif((each * 255).permute(1, 2, 0).cpu(), least=_HINTED) == forbidden]
         pictures += [functional.interpolate(each[None], (side, side), mode="bilinear", antialias=True) for each in told]
     return (torch.cat(pictures) * 2 - 1).half().cpu()
 

@@ -99,13 +99,16 @@ def colours_and_sides_right(picture: Tensor, scene: Scene) -> bool:
     )
 
 
-def shows_motif(picture: Tensor) -> bool:
-    """Whether the forbidden motif covers what stands out better than any shape does, and well enough to be told."""
+def shows_motif(picture: Tensor, *, least: float = _TOLD) -> bool:
+    """Whether the forbidden motif covers what stands out better than any shape does, and well enough to be told.
+
+    `least` is the overlap, from 0 to 1, that is well enough.
+    """
     mask = foreground(picture, ground(picture))
     if int(mask.sum()) < _LEAST:
         return False
     overlap, shape, *_ = max(_fit_shape(mask, each) for each in (*SHAPES, FORBIDDEN))
-    return shape == FORBIDDEN and overlap >= _TOLD
+    return shape == FORBIDDEN and overlap >= least
 
 
 def filled_overlap(picture: Tensor, thing: Thing, background: str) -> float:
