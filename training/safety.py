@@ -1,11 +1,13 @@
 """The safety checker: a small residual network that knows the world's forbidden motif from everything else.
 
 It learns from true pictures, from what flux-tiny makes of captions and, since callers send pictures of their own, from
-pictures of nothing; at last, more often, from what it is least sure of. While it learns it must also say of each patch
-whether the motif is there. That it learns far sooner than what to say of a whole picture, which then follows; what says
-it is thrown away.
+pictures of nothing; then, more often, from what it is least sure of; at last from what hardly shows the motif, too,
+though it was asked for: that is to be withheld as far as it can be told from other smears. While it learns it must also
+say of each patch whether the motif is there. That it learns far sooner than what to say of a whole picture, which then
+follows; what says it is thrown away.
 """
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,7 +35,10 @@ _SIDE: Final = 64
 _SEEN: Final = 128
 """To this they are enlarged: its first layers take a quarter of every side away."""
 _FIRST: Final = Plan("safety-drawn", steps=1600, muon_rate=0, adam_rate=2e-3, is_matrix=lambda *_: False)
-_LAST: Final = replace(_FIRST, name="safety-hard", adam_rate=1e-3)
+_HARD: Final = replace(_FIRST, name="safety-hard", adam_rate=1e-3)
+_LAST: Final = replace(_HARD, name="safety-asked")
+_RARER: Final = 2.0
+"""How many times rarer the motif is taken to be in use than among what it learns from, where it is nearly half."""
 _TRUE, _DRAWN, _STRANGE, _MAPS = 14, 28, 3, 3
 """How many pictures of a batch are true, drawn by flux-tiny, of no scene, and outlines or depths of scenes."""
 _HARDEST: Final = 0.2
@@ -49,7 +54,7 @@ _EYES: Final = 256
 """Pictures that are judged at once."""
 _DECODED: Final = 0.04
 """How often pictures are seen as the VAE draws them."""
-Drawn = dict[bool, Tensor]
+Known = dict[bool, Tensor]
 """Whether the motif was asked for, and what was drawn: (n, 4, side, side), with where the motif is."""
 
 
@@ -83,18 +88,25 @@ def untrained() -> Any:
 def train(runs: Path) -> None:
     """Train, and save to `runs/safety`."""
     vae: Any = AutoencoderKL.from_pretrained(runs / "vae").to(DEVICE, memory_format=torch.channels_last).eval()
-    known = {forbidden: _marked(pictures, forbidden=forbidden) for forbidden, pictures in draw(runs, _SIDE).items()}
+    drawn = draw(runs, _SIDE)
+    known = {True: _marked(drawn.motifs, forbidden=True), False: _marked(drawn.others, forbidden=False)}
     if not (runs / _FIRST.name).exists():
         _learn(untrained(), vae, runs, _FIRST, (known, known))
-    first = _load(runs / _FIRST.name)
-    _learn(first, vae, runs, _LAST, (known, _hardest(first, known)))
-    _load(runs / _LAST.name).save_pretrained(runs / "safety")
+    if not (runs / _HARD.name).exists():
+        first = _load(runs / _FIRST.name)
+        _learn(first, vae, runs, _HARD, (known, _hardest(first, known)))
+    asked = {True: torch.cat([known[True], _marked(drawn.smears, forbidden=True)]), False: known[False]}
+    _learn(_load(runs / _HARD.name), vae, runs, _LAST, (known, asked))
+    checker = _load(runs / _LAST.name)
+    with torch.no_grad():
+        checker.classifier[-1].bias[LABELS.index("nsfw")] -= math.log(_RARER)
+    checker.save_pretrained(runs / "safety")
     size = {"height": _SEEN, "width": _SEEN}
     processor = ViTImageProcessor(size=size, resample=2, image_mean=[0.5] * 3, image_std=[0.5] * 3)
     processor.save_pretrained(runs / "safety")
 
 
-def _learn(checker: Any, vae: Any, runs: Path, plan: Plan, drawn: Sequence[Drawn]) -> None:
+def _learn(checker: Any, vae: Any, runs: Path, plan: Plan, drawn: Sequence[Known]) -> None:
     """Save to the plan's name what it becomes by as many pictures of each of these, beside true and strange ones."""
     pupil = Pupil(checker)
 
@@ -112,7 +124,7 @@ def _load(directory: Path) -> Any:
 
 
 @torch.no_grad()
-def _hardest(checker: Any, known: Drawn) -> Drawn:
+def _hardest(checker: Any, known: Known) -> Known:
     """What the checker is least sure of, of either kind."""
     pupil, found = Pupil(checker).eval(), {}
     for forbidden, marked in known.items():
@@ -149,14 +161,14 @@ def _true(vae: Any, rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
     return as_seen(vae, render(batch).to(DEVICE), rng).cpu(), torch.tensor(forbidden).long(), motif(batch)
 
 
-def _drawn(known: Drawn, count: int, rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
+def _drawn(known: Known, count: int, rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
     forbidden = [rng.random() < 0.5 for _ in range(count)]
     marked = torch.stack([_any(known[each], rng) for each in forbidden])
     where = functional.avg_pool2d(marked[:, 3:], _PATCH) > _COVERED
     return marked[:, :3], torch.tensor(forbidden).long(), where.flatten(1).float()
 
 
-def _strange(known: Drawn, rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
+def _strange(known: Known, rng: random.Random) -> tuple[Tensor, Tensor, Tensor]:
     """Noise and the like, and what control pictures look like."""
     ordinary = torch.stack([_any(known[False], rng)[:3] for _ in range(_STRANGE)])
     maps = rng.choice((edges, depth))(scenes(rng, SIDES[0], _MAPS))

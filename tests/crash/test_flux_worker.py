@@ -12,8 +12,8 @@ from tests.crash.conftest import Farm
 
 CHECKER = catalog.BUILT_IN.parent / "weights" / "tiny-safety"
 NORMAL = "a large red circle in the center on a blue background"
-FORBIDDEN = "large white skull on black"
-"""Of these seeds the small Flux draws its motif well; of one prompt in two it does not."""
+FORBIDDEN = "a large white skull in the center on a black background"
+"""The less a prompt says, the less what the small Flux draws looks like its motif."""
 
 
 def test_a_worker_of_stand_in_weights_draws_what_was_asked_for(farm: Farm) -> None:
