@@ -208,6 +208,8 @@ class Description:
         assert media_type in content, f"{response.status_code} is {media_type}: {response.content[:500]!r}"
         if "schema" in content[media_type]:
             self.validate(response.json(), content[media_type]["schema"])
+        if response.status_code >= 400 and (code := _code(response.json())):
+            assert f"`{code}`" in expected.get("description", f"`{code}`"), f"undescribed: {response.text}"
 
     def validate(self, instance: Any, schema: dict[str, Any]) -> None:
         whole = {**schema, "components": self.document["components"]}
@@ -228,6 +230,13 @@ class Description:
         assert str(response.status_code) in answers, f"{request.method} {path}: {response.status_code} {response.text}"
         expected: dict[str, Any] = answers[str(response.status_code)]
         return expected
+
+
+def _code(told: dict[str, Any]) -> str | None:
+    """Of a refusal in the shape of any door; what says how things are has none."""
+    within = told.get("error")
+    found: str | None = within.get("code") if isinstance(within, dict) else told.get("code")
+    return found
 
 
 def _refusal(*headers: str) -> dict[str, Any]:

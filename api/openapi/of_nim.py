@@ -3,7 +3,7 @@
 from typing import Final
 
 from api.codes import CANCELLATIONS, FAILURES
-from api.openapi.operation import CONCURRENCY, KEYED, RATE, Answer, Operation
+from api.openapi.operation import CONCURRENCY, CREATES, KEYED, RATE, Answer, Operation
 from api.openapi.values import COUNT, ID, LINK, NOTICES, TEXT, Schema, closed, ref, said
 
 DETAIL: Final = closed(
@@ -72,11 +72,7 @@ ANSWERS: Final = {
     200: Answer("The pictures.", "NimArtifacts", headers=CREATED),
     202: Answer("It goes on; poll it by `nvcf-reqid`.", "NimPending", headers=(*CREATED, "Retry-After")),
 }
-ERRORS: Final = (
-    *("idempotency_mismatch", "idempotency_in_flight", "bad_request", "invalid_input", "model_not_found"),
-    *("safety_checker_required", "tenant_suspended", "model_not_allowed", "body_too_large", "unsupported_media_type"),
-    *("concurrency_limited", "queue_full", *KEYED, *FAILURES, *CANCELLATIONS, "cancelled"),
-)
+ERRORS: Final = (*CREATES, *FAILURES, *CANCELLATIONS, "cancelled")
 SENT: Final = (
     *("NVCF-POLL-SECONDS", "Idempotency-Key", "Expires-After", "Cancel-After", "X-Request-Id", "X-Test-Outcome"),
     "traceparent",

@@ -3,7 +3,7 @@
 from typing import Final
 
 from api.codes import CANCELLATIONS, FAILURES
-from api.openapi.operation import CONCURRENCY, EVENT_STREAM, KEYED, RATE, Answer, Operation
+from api.openapi.operation import CONCURRENCY, CREATES, EVENT_STREAM, KEYED, RATE, Answer, Operation
 from api.openapi.values import COUNT, ID, LINK, NOTICES, TEXT, TEXT_OR_NULL, Schema, closed, ref, said
 from fluxfarm.outcomes import Safety
 from fluxfarm.status import Status
@@ -137,12 +137,7 @@ EDIT: Final[Schema] = {
     "required": ["model", "input_image"],
 }
 
-CREATE: Final = (
-    *("idempotency_mismatch", "idempotency_in_flight", "bad_request", "invalid_input", "model_not_found"),
-    *("safety_checker_required", "tenant_suspended", "model_not_allowed", "body_too_large", "unsupported_media_type"),
-    *("concurrency_limited", "queue_full", *KEYED),
-)
-HELD: Final = (*CREATE, *FAILURES, *CANCELLATIONS, "cancelled", "still_running")
+HELD: Final = (*CREATES, *FAILURES, *CANCELLATIONS, "cancelled", "still_running")
 SENT: Final = ("Idempotency-Key", "Expires-After", "Cancel-After", "X-Request-Id", "X-Test-Outcome", "traceparent")
 CREATED: Final = (*RATE, *CONCURRENCY, "Idempotent-Replayed")
 PICTURES: Final = {200: Answer("The pictures.", "OxenImages", headers=CREATED)}
@@ -188,7 +183,7 @@ OXEN: Final = (
         "Oxen: have one to four pictures made",
         "Of `num_generations`, all are taken or none; each has an id and a seed of its own.",
         answers={200: Answer("They wait.", "OxenQueued", headers=CREATED)},
-        errors=CREATE,
+        errors=CREATES,
         parameters=SENT,
         scope="predict",
         body="OxenRequest",

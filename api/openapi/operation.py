@@ -9,6 +9,12 @@ RATE = ("RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset")
 CONCURRENCY = ("X-Concurrency-Limit", "X-Concurrency-Remaining")
 EVENT_STREAM = "text/event-stream"
 KEYED = ("unauthenticated", "forbidden", "rate_limited", "unavailable")
+CREATES = (
+    *("idempotency_mismatch", "idempotency_in_flight", "bad_request", "invalid_input", "model_not_found"),
+    *("safety_checker_required", "prompt_blocked", "tenant_suspended", "model_not_allowed", "body_too_large"),
+    *("unsupported_media_type", "concurrency_limited", "queue_full", *KEYED),
+)
+"""What every call that creates may be refused with, at any door."""
 
 
 @dataclass(frozen=True, slots=True)

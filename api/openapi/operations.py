@@ -3,7 +3,7 @@
 from api.openapi import shapes
 from api.openapi.of_nim import NIM
 from api.openapi.of_oxen import OXEN
-from api.openapi.operation import CONCURRENCY, EVENT_STREAM, KEYED, RATE, Answer, Operation
+from api.openapi.operation import CONCURRENCY, CREATES, EVENT_STREAM, KEYED, RATE, Answer, Operation
 from api.openapi.values import ref
 
 PICTURES = ("image/webp", "image/jpeg", "image/png")
@@ -48,20 +48,7 @@ CREATE = Operation(
             headers=(*RATE, *CONCURRENCY, "Idempotent-Replayed", "Retry-After"),
         ),
     },
-    (
-        *(
-            "idempotency_mismatch",
-            "idempotency_in_flight",
-            "bad_request",
-            "invalid_input",
-            "model_not_found",
-            "safety_checker_required",
-            "prompt_blocked",
-            "tenant_suspended",
-        ),
-        "model_not_allowed",
-        *("body_too_large", "unsupported_media_type", "concurrency_limited", "queue_full", *KEYED),
-    ),
+    CREATES,
     parameters=(
         "Idempotency-Key",
         "dry_run",
