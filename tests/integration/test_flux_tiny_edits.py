@@ -80,4 +80,6 @@ def test_other_proportions_are_edited(kontext: Any) -> None:
 
 def test_a_remix_keeps_more_of_its_picture_than_chance(tiny: Any, prior: Any) -> None:
     found = score_remixes.remixes(tiny, prior, 16, num_inference_steps=STEPS)
-    assert found["kept"]["background"] - found["chance"]["background"] >= 0.6
+    for aspect, more in {"background": 0.6, "colour": 0.4, "place": 0.4, "size": 0.1}.items():
+        assert found["kept"][aspect] - found["chance"][aspect] >= more, aspect
+    assert found["two_things_colours_and_sides"] >= 0.4
