@@ -22,6 +22,11 @@ def require(model: Model, settings: Settings) -> None:
 
 
 def _require_checker(model: Model, settings: Settings) -> None:
+    if under_flux_dev(model.weights.licences):
+        raise SettingsError(
+            f"{model.slug} has no safety checker, and weights under the FLUX.1 [dev] licence start with one only; "
+            f"{NAME_ONE}"
+        )
     policy, who = strictest({"deployment": Policy(settings.safety_policy), "model": model.safety})
     if policy is Policy.ENFORCED:
         raise SettingsError(

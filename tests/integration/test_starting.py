@@ -44,8 +44,8 @@ def test_what_may_start(chosen: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("chosen", "why"), [
     ({**DEV, "safety_checker": CHECKER}, "FLUXFARM_BFL_LICENSE"),
-    ({**DEV, **ACCEPTED}, "model's policy"),
-    ({**DEV, **ACCEPTED, "safety_checker": ()}, "model's policy"),
+    ({**DEV, **ACCEPTED}, "start with one only"),
+    ({**DEV, **ACCEPTED, "safety_checker": ()}, "start with one only"),
     (SCHNELL, "FLUXFARM_SAFETY_CHECKER=none"),
     ({**STAND_IN, "safety_checker": (), "safety_policy": "enforced"}, "deployment's policy"),
 ])  # fmt: skip
@@ -65,7 +65,10 @@ def test_a_licence_goes_with_the_weights_and_with_what_lies_over_them(tmp_path: 
     file.write_text(
         '[weights.flux-dev]\nlocation = "a/b"\nnative_side = 1024\nlicence = "flux-1-dev"\nsafety = "default_on"\n'
     )
-    assert model(catalog=file)[0].safety is Policy.DEFAULT_ON, "an operator who has every picture reviewed"
+    reviewed, unchecked = model(catalog=file, safety_checker=(), **ACCEPTED)
+    assert reviewed.safety is Policy.DEFAULT_ON, "an operator who has every picture reviewed"
+    with pytest.raises(SettingsError, match="start with one only"):
+        require(reviewed, unchecked)
 
 
 @pytest.mark.parametrize("licence", [
