@@ -155,8 +155,8 @@ def safety(pipe: Any, checker: Path, count: int) -> dict[str, float]:
             motifs = [picture for picture in pictures if shows_motif(picture)]
             result[f"{said}_{name}_right"] = share(judge(picture) == withheld for picture in pictures)
             if withheld:
-                result[f"{said}_motif_withheld"] = share(judge(picture) for picture in motifs)
                 result[f"{said}_motifs"] = len(motifs)
+                result |= {f"{said}_motif_withheld": share(map(judge, motifs))} if motifs else {}
     return result
 
 

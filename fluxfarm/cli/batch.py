@@ -32,6 +32,7 @@ OF_THE_ROW = (
     "invalid_input",
     "model_not_allowed",
     "model_not_found",
+    "prompt_blocked",
     "safety_checker_required",
 )
 """Refusals of one row for what it asks; all others are none of its fault."""
