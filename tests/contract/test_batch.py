@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sysconfig
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,15 @@ pytestmark = pytest.mark.usefixtures("worker")
 
 
 @pytest.fixture
-def start(new_client: NewClient, tmp_path: Path) -> Start:
+def _interrupts() -> Iterator[None]:
+    """Whoever runs the tests in the background has them ignore Ctrl-C, and so would all that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def start(new_client: NewClient, tmp_path: Path, _interrupts: None) -> Start:
     """Begin a batch with a key that may have three predictions at once."""
     client = new_client(max_active=3)
 
