@@ -56,7 +56,7 @@ def choose(catalog: Catalog, name: str, sent: Any, place: str = "input") -> Chos
     if slug not in catalog.models:
         there = ", ".join(catalog.models)
         raise _refused(
-            place, because or "model", f"needs the model {slug}, which is not served here, as these are: {there}"
+            place, because or "model", f"needs the model {slug}, which is not served here; these are: {there}"
         )
     rest = {field: value for field, value in sent.items() if field != MODE.name} if isinstance(sent, dict) else sent
     return Chosen(catalog.models[slug], rest, f"flux chose {slug} for {because}." if because else None)

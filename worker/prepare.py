@@ -33,6 +33,7 @@ from worker.pipelines import Lora, RenderOrder
 log = logging.getLogger("fluxfarm")
 
 AT_ONCE: Final = 4
+"""Jobs that are held here at the most beside the one on the device."""
 SLOW_SECONDS: Final = 1.0
 """Whoever's picture is not here by then keeps nobody else from being prepared."""
 

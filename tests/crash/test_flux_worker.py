@@ -9,11 +9,18 @@ from fluxfarm import catalog
 from fluxfarm.previews import Previews
 from fluxfarm.queue import redis_client
 from tests.crash.conftest import Farm
+from tests.processes import Process
 
 CHECKER = catalog.BUILT_IN.parent / "weights" / "tiny-safety"
 NORMAL = "a large red circle in the center on a blue background"
 FORBIDDEN = "a large white skull in the center on a black background"
 """The less a prompt says, the less what the small Flux draws looks like its motif."""
+
+
+def checked(farm: Farm, **settings: str) -> Process:
+    """A worker of the small Flux with its checker; it may be loading yet."""
+    own = {"safety_checker": str(CHECKER), "enlarge_stand_ins": "false", **settings}
+    return farm.processes.worker("flux-dev", step_limit_seconds="60", dtype="float32", **own)
 
 
 def test_a_worker_of_stand_in_weights_draws_what_was_asked_for(farm: Farm) -> None:
@@ -32,14 +39,7 @@ def test_a_worker_of_stand_in_weights_draws_what_was_asked_for(farm: Farm) -> No
 
 
 def test_the_safety_checker_withholds_what_the_small_flux_drew_of_its_motif_and_nothing_else(farm: Farm) -> None:
-    worker = farm.processes.worker(
-        "flux-dev",
-        step_limit_seconds="60",
-        dtype="float32",
-        safety_checker=str(CHECKER),
-        enlarge_stand_ins="false",
-        picture_metadata="off",
-    )
+    worker = checked(farm, picture_metadata="off")
     previews = Previews(redis_client(farm.settings))
     asked = {"num_inference_steps": 20, "num_outputs": 4, "seed": 4}
     worker.wait_for("worker ready", seconds=90)
@@ -60,15 +60,7 @@ def test_the_safety_checker_withholds_what_the_small_flux_drew_of_its_motif_and_
 
 
 def test_where_every_picture_is_withheld_so_is_every_preview(farm: Farm) -> None:
-    worker = farm.processes.worker(
-        "flux-dev",
-        step_limit_seconds="60",
-        dtype="float32",
-        safety_checker=str(CHECKER),
-        safety_labels="normal,nsfw",
-        safety_threshold="0.5",
-        enlarge_stand_ins="false",
-    )
+    worker = checked(farm, safety_labels="normal,nsfw", safety_threshold="0.5")
     previews = Previews(redis_client(farm.settings))
     worker.wait_for("worker ready", seconds=90)
     prediction = farm.create("flux-dev", NORMAL, num_inference_steps=20, num_outputs=4, seed=4)

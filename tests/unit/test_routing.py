@@ -68,7 +68,7 @@ def test_an_unknown_mode_is_refused() -> None:
 def test_what_is_not_served_is_said() -> None:
     small = load_catalog(Settings(models=("flux-dev",)))
     assert (
-        "flux-fill-dev, which is not served here, as these are: flux-dev"
+        "flux-fill-dev, which is not served here; these are: flux-dev"
         in refusal({"image": URL, "mask": URL}, small).message
     )
 
