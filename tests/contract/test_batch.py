@@ -31,7 +31,9 @@ pytestmark = pytest.mark.usefixtures("worker")
 def _interrupts() -> Iterator[None]:
     """Whoever runs the tests in the background has them ignore Ctrl-C, and so would all that they start."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     signal.signal(signal.SIGINT, before)
 
 
